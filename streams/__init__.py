@@ -1,0 +1,1 @@
+"""Records, time, order, transport and people: the stages, their runtimes, ingest and egress."""

@@ -1,0 +1,1 @@
+"""The stages: pure cores without clock, thread, queue, retry or I/O."""
