@@ -1,0 +1,35 @@
+"""The speech models that one process holds once and shares between all its sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from extractors.speech.emotion import SpeechEmotion
+from extractors.speech.whisper import EncodedUtterance, WhisperEngine
+from extractors.text.emotion import TextEmotion
+
+PROFILES = {
+    "bundled": ("whisper-base", "speech-emotion"),
+    "fast": ("whisper-tiny.en", "speech-emotion-tiny"),
+    "research": ("whisper-base", "speech-emotion-research"),
+}
+"""Model profile -> (transcription model, speech emotion head on its encoder states)."""
+
+
+class SpeechModels:
+    """Transcription with shared encoder states, the speech emotion head on them, and text emotion.
+
+    Raises `extractors.registry.ModelMissing` with the cure where a file is not on this machine.
+    """
+
+    def __init__(self, profile: str = "bundled", *, threads: int = 1) -> None:
+        transcriber, head = PROFILES[profile]
+        self.whisper = WhisperEngine(transcriber, threads=threads)
+        self.emotion = SpeechEmotion(head)
+        self.text = TextEmotion()
+
+    def encode(self, utterances: Sequence[np.ndarray]) -> list[EncodedUtterance]:
+        """Encoder states of each utterance (int16 at 16 kHz); one pass each: batching the encoder gains nothing on a CPU."""
+        return [self.whisper.encode(pcm) for pcm in utterances]
