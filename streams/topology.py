@@ -1,0 +1,99 @@
+"""The graph of the product: which stage reads what and writes what. The one place to see the whole flow.
+
+    media.audio ──> segment ──> utterances ──> hear ──> cues.speech ──┐
+                                                                      ├──> fuse ──> emotion.events
+    media.video ──> look ─────────────────────────────> cues.face ────┘
+
+Session start and end travel on every topic, in order with the records of the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import msgspec
+from extractors.speech.models import SpeechModels
+from extractors.speech.segment import SegmenterOptions
+from fusion.events import EmotionEvent
+from msgspec import Struct
+
+from streams.records import (
+    AudioChunk,
+    DeadLetter,
+    FaceCueRecord,
+    Output,
+    SourceEnd,
+    SpeechCueRecord,
+    Utterance,
+    VideoFrame,
+    Watermark,
+)
+from streams.stages.fuse import FuseOptions, FuseStage
+from streams.stages.hear import HearStage
+from streams.stages.look import LookStage
+from streams.stages.protocol import Stage
+from streams.stages.segment import SegmentStage
+
+
+class Options(Struct, frozen=True):
+    """Everything that changes what the stages give; a replay with equal options and media gives equal events."""
+
+    profile: str = "bundled"
+    segmenter: SegmenterOptions = msgspec.field(default_factory=SegmenterOptions)
+    max_faces: int = 4
+    fuse: FuseOptions = msgspec.field(default_factory=FuseOptions)
+
+
+class Resources:
+    """What the stages of all sessions of a process share. Models load when a stage first needs them."""
+
+    def __init__(self, options: Options | None = None, *, threads: int = 1) -> None:
+        self.options = options or Options()
+        self._threads = threads
+
+    @cached_property
+    def speech(self) -> SpeechModels:
+        return SpeechModels(self.options.profile, threads=self._threads)
+
+
+class StageSpec(Struct, frozen=True):
+    """One node: its topics, how to make its core for a session, and how many records it likes to take at once."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    factory: Callable[..., Stage]
+    batch: int = 1
+
+
+TOPOLOGY: tuple[StageSpec, ...] = (
+    StageSpec("segment", ("media.audio",), ("utterances",), lambda start, res: SegmentStage(start, res.options.segmenter)),
+    StageSpec("hear", ("utterances",), ("cues.speech",), lambda start, res: HearStage(start, res.speech), batch=8),
+    StageSpec("look", ("media.video",), ("cues.face",), lambda start, res: LookStage(start, max_faces=res.options.max_faces)),
+    StageSpec("fuse", ("cues.speech", "cues.face"), ("emotion.events",), lambda start, res: FuseStage(start, res.options.fuse)),
+)
+STAGES: Mapping[str, StageSpec] = {spec.name: spec for spec in TOPOLOGY}
+
+
+def topic_of(record: Output) -> str | None:
+    """The topic a record belongs on; None for session start and end, which travel on every topic."""
+    match record:
+        case AudioChunk():
+            return "media.audio"
+        case VideoFrame():
+            return "media.video"
+        case SourceEnd():
+            return "media.video" if record.source.startswith("video/") else "media.audio"
+        case Utterance() | Watermark(origin="segment"):
+            return "utterances"
+        case SpeechCueRecord() | Watermark(origin="hear"):
+            return "cues.speech"
+        case FaceCueRecord() | Watermark(origin="look"):
+            return "cues.face"
+        case EmotionEvent():
+            return "emotion.events"
+        case DeadLetter():
+            return "dead-letters"
+        case _:
+            return None
