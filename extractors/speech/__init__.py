@@ -1,0 +1,1 @@
+"""Speech: 16 kHz mono PCM in, cues out. No clocks, no files, no sessions."""
