@@ -14,7 +14,7 @@ from functools import cached_property
 
 import msgspec
 from extractors.speech.models import SpeechModels
-from extractors.speech.segment import SegmenterOptions
+from extractors.speech.segment import SegmentOptions
 from fusion.events import EmotionEvent
 from msgspec import Struct
 
@@ -40,7 +40,7 @@ class Options(Struct, frozen=True):
     """Everything that changes what the stages give; a replay with equal options and media gives equal events."""
 
     profile: str = "bundled"
-    segmenter: SegmenterOptions = msgspec.field(default_factory=SegmenterOptions)
+    segmenter: SegmentOptions = msgspec.field(default_factory=SegmentOptions)
     max_faces: int = 4
     fuse: FuseOptions = msgspec.field(default_factory=FuseOptions)
 

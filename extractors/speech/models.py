@@ -30,6 +30,6 @@ class SpeechModels:
         self.emotion = SpeechEmotion(head)
         self.text = TextEmotion()
 
-    def encode(self, utterances: Sequence[np.ndarray]) -> list[EncodedUtterance]:
-        """Encoder states of each utterance (int16 at 16 kHz); one pass each: batching the encoder gains nothing on a CPU."""
-        return [self.whisper.encode(pcm) for pcm in utterances]
+    def encode(self, utterances: Sequence[tuple[np.ndarray, float]]) -> list[EncodedUtterance]:
+        """Encoder states of each (int16 PCM at 16 kHz, speech probability); one pass each: on a CPU a batch gains nothing."""
+        return [self.whisper.encode(pcm, probability) for pcm, probability in utterances]

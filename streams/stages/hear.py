@@ -100,7 +100,7 @@ class HearStage:
         pcm = [np.frombuffer(utterance.payload, dtype="<i2") for utterance in utterances]
         decisions = [self._decision(utterance.participant) for utterance in utterances]
         needed = [i for i, d in enumerate(decisions) if d.transcribe or d.emotion]
-        encoded = dict(zip(needed, self._models.encode([pcm[i] for i in needed]), strict=True))
+        encoded = dict(zip(needed, self._models.encode([(pcm[i], utterances[i].speech_probability) for i in needed]), strict=True))
         spoken = self._transcribe(utterances, encoded)
         classified = self._classify_text(utterances, decisions, spoken)
         return [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import numpy as np
 from extractors.speech.resample import StreamingResampler
-from extractors.speech.segment import Segmenter, SegmenterOptions
+from extractors.speech.segment import Segmenter, SegmentOptions
 from msgspec import Struct
 
 from streams.records import AudioChunk, Output, SessionEnd, SessionStart, SourceEnd, Utterance, Watermark
@@ -20,7 +20,7 @@ WATERMARK_STEP_MS = 500
 class _Source:
     """State of one audio channel."""
 
-    def __init__(self, participant: str, options: SegmenterOptions) -> None:
+    def __init__(self, participant: str, options: SegmentOptions) -> None:
         self.participant = participant
         self.segmenter = Segmenter(options)
         self.resampler: StreamingResampler | None = None
@@ -52,9 +52,9 @@ class SegmentStage:
     filled with silence, so that media time stays the clock. The result does not depend on the size of the chunks.
     """
 
-    def __init__(self, start: SessionStart, options: SegmenterOptions | None = None) -> None:
+    def __init__(self, start: SessionStart, options: SegmentOptions | None = None) -> None:
         self._session = start.session
-        options = options or SegmenterOptions()
+        options = options or SegmentOptions()
         owners = {person.channel: person.id for person in start.participants if person.channel}
         self._sources = {source: _Source(owners.get(source, source), options) for source in start.audio_sources}
 
