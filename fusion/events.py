@@ -39,7 +39,9 @@ class ModalityUse(Struct, frozen=True):
 
 
 class Evidence(Struct, frozen=True):
-    """One cue in words with its span and its share of the decision (`weight` in [0, 1]; sums to 1 over an event)."""
+    """One cue in words with its span and its share of the decision (`weight` in [0, 1]; sums to 1 over an event).
+
+    `supports` is the direction: without this cue the label would be less likely (True) or more likely (False)."""
 
     modality: Literal["speech", "face", "text"]
     cue: str
@@ -47,6 +49,7 @@ class Evidence(Struct, frozen=True):
     start_ms: int
     end_ms: int
     weight: float
+    supports: bool = True
 
 
 class Association(Struct, frozen=True):
@@ -60,11 +63,14 @@ class Association(Struct, frozen=True):
 
 
 class Context(Struct, frozen=True):
-    """Dialogue context: what this participant showed before and whether this event is a shift from it."""
+    """Dialogue context: what this participant showed before and whether this event is a shift from it.
+
+    `running_valence` is the participant's valence so far, in [-1, 1], recent events counting most."""
 
     previous: str | None = None
     shift: bool = False
     association: Association | None = None
+    running_valence: float | None = None
 
 
 class PolicyStamp(Struct, frozen=True):
