@@ -1,0 +1,1 @@
+"""How media comes in: recorded files here; live sources are added beside them."""
