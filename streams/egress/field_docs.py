@@ -89,10 +89,12 @@ FIELD_DOCS: dict[str, dict[str, FieldDoc]] = {
         "start_ms": _doc("Start of the span in which it was observed.", _MS),
         "end_ms": _doc("End of the span in which it was observed.", _MS),
         "weight": _doc("Its share of the decision.", _RATIO),
+        "supports": _doc("Direction: without this cue the label would be less likely (true) or more likely (false)."),
     },
     "Context": {
         "previous": _doc("Label that this participant showed before, or null at the start."),
         "shift": _doc("True when this event is a change from what the participant showed before."),
+        "running_valence": _doc("Valence of this participant so far, recent events counting most; null at the start.", _SIGNED),
         "association": _doc("How a face was joined to a voice, or null where there was nothing to join."),
     },
     "Association": {

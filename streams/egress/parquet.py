@@ -33,7 +33,7 @@ _MODALITIES = pa.list_(
 _EVIDENCE = pa.list_(
     pa.struct([
         ("modality", pa.string()), ("cue", pa.string()), ("text", pa.string()), ("start_ms", pa.int64()),
-        ("end_ms", pa.int64()), ("weight", pa.float64()),
+        ("end_ms", pa.int64()), ("weight", pa.float64()), ("supports", pa.bool_()),
     ])
 )
 
@@ -55,6 +55,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str], ...] = (
     ("explanation", pa.string(), "EmotionEvent", "explanation"),
     ("previous_label", pa.string(), "Context", "previous"),
     ("shift", pa.bool_(), "Context", "shift"),
+    ("running_valence", pa.float64(), "Context", "running_valence"),
     ("association_source", pa.string(), "Association", "source"),
     ("association_track", pa.int32(), "Association", "track"),
     ("association_method", pa.string(), "Association", "method"),
@@ -100,7 +101,7 @@ def _row(event: EmotionEvent) -> dict[str, Any]:
             "language": event.transcript.language,
             "words": [_fields(word) for word in event.transcript.words],
         }
-    row |= {"previous_label": event.context.previous, "shift": event.context.shift}
+    row |= {"previous_label": event.context.previous, "shift": event.context.shift, "running_valence": event.context.running_valence}
     for prefix, part in (("association", event.context.association), ("policy", event.policy)):
         if part is not None:
             row |= {f"{prefix}_{key}": value for key, value in _fields(part).items()}
