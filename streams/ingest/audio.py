@@ -73,12 +73,21 @@ class Chunker:
 
 
 class AudioReader:
-    """One reading of an audio track: chunks of its sources, then the end of each. `compare` says that two equal channels
-    were taken as one, so that a difference further on is reported."""
+    """One reading of an audio track: chunks of its sources, then the end of each. `compare` says that two equal
+    channels were taken as one, so that a difference further on is reported."""
 
     def __init__(
-        self, file: Path, track: AudioTrack, sources: tuple[AudioSource, ...], *, session: str, origin_us: int, window: Window,
-        chunk_ms: int, problems: Problems, compare: bool = False,
+        self,
+        file: Path,
+        track: AudioTrack,
+        sources: tuple[AudioSource, ...],
+        *,
+        session: str,
+        origin_us: int,
+        window: Window,
+        chunk_ms: int,
+        problems: Problems,
+        compare: bool = False,
     ) -> None:
         self._file, self._track, self._sources, self._session = file, track, sources, session
         self._origin_us, self._window, self._chunk_ms, self._problems = origin_us, window, chunk_ms, problems
@@ -129,8 +138,8 @@ class AudioReader:
             self._different += pcm.shape[1]
         if self._different > self._track.rate:
             place = clock_text(at * 1000 / self._track.rate)
-            line = f"audio: the channels, at first the same, differ from about {place} on and only the left is heard: declare --channels left=…,right=…"
-            self._problems.add("audio channels", line)
+            what = f"audio: the channels, at first the same, differ from about {place} on and only the left is heard"
+            self._problems.add("audio channels", f"{what}: declare --channels left=…,right=…")
             self._compare = False
 
     def _runs(self) -> Iterator[tuple[int | None, np.ndarray]]:
@@ -152,8 +161,9 @@ class AudioReader:
             return [frame]
         key = (frame.format.name, frame.layout.name, frame.sample_rate)
         if key not in self._resamplers:
-            line = f"audio: {frame.sample_rate} Hz and {channels} channels from some place on, converted to {self._track.rate} Hz and {self._track.channels}"
-            self._problems.add("audio format", line)
+            what = f"audio: the format changes on the way to {frame.sample_rate} Hz, {channels} channels"
+            into = f"converted to {self._track.rate} Hz, {self._track.channels} channels"
+            self._problems.add("audio format", f"{what}: {into}")
             self._resamplers[key] = av.AudioResampler(format="s16p", layout=self._track.layout, rate=self._track.rate)
         frame.pts = None
         return self._resamplers[key].resample(frame)

@@ -48,11 +48,13 @@ class AudioSource(Struct, frozen=True):
 
 
 class ChannelPlan(Struct, frozen=True):
-    """What is read from a recording and who speaks there; `reason` says why in one sentence."""
+    """What is read from a recording and who speaks there; `reason` says why in one sentence. `assumed_same`: one
+    channel stands for two because they are equal at the beginning."""
 
     sources: tuple[AudioSource, ...]
     participants: tuple[Participant, ...]
     reason: str
+    assumed_same: bool = False
 
 
 class StereoComparison:
@@ -119,8 +121,9 @@ def parse(spec: str | Mapping[str, str] | None) -> dict[str, tuple[str, str]]:
     pairs = spec.items() if isinstance(spec, Mapping) else [tuple(part.partition("=")[::2]) for part in spec.split(",")]
     declared: dict[str, tuple[str, str]] = {}
     for place, value in ((place.strip().lower(), value.strip()) for place, value in pairs):
-        if not (place in ("left", "right", "mix", "video") or place.isdecimal()):
-            raise InputError(f"unknown channel `{place}`", where="--channels", cure="use left, right, a number, mix or video")
+        if place not in ("left", "right", "mix", "video") and not place.isdecimal():
+            cure = "use left, right, a number, mix or video, as in left=customer,right=agent"
+            raise InputError(f"unknown channel `{place}`", where="--channels", cure=cure)
         name, colon, role = value.partition(":")
         role = (role if colon else name).strip().lower()
         if normal_role(role) not in ROLES or not role:
@@ -135,7 +138,12 @@ def parse(spec: str | Mapping[str, str] | None) -> dict[str, tuple[str, str]]:
 
 
 def plan(
-    channels: int, stereo: StereoKind | None, has_video: bool, spec: str | Mapping[str, str] | None = None, *, where: str = ""
+    channels: int,
+    stereo: StereoKind | None,
+    has_video: bool,
+    spec: str | Mapping[str, str] | None = None,
+    *,
+    where: str = "",
 ) -> ChannelPlan:
     """Sources and participants of a recording of `channels` audio channels (0: none).
 
@@ -144,7 +152,7 @@ def plan(
     declared = parse(spec)
     seen = declared.pop("video", None)
     if seen and not has_video:
-        raise InputError("a participant is declared for the picture, but there is none", where=where, cure="leave out video=…")
+        raise InputError("a participant is declared for a missing picture", where=where, cure="leave out video=…")
     _check_fit(declared, channels, where)
     if "mix" in declared or not declared:
         sources, names, reason = _undeclared(channels, stereo)
@@ -157,7 +165,8 @@ def plan(
         names, roles = tuple(declared[key][0] for key in order), tuple(declared[key][1] for key in order)
         reason = "channels as declared"
     people = [(name, role, source.name) for name, role, source in zip(names, roles, sources, strict=True)]
-    return ChannelPlan(sources, _participants(people, seen), reason)
+    assumed_same = not declared and channels == 2 and stereo == "same"
+    return ChannelPlan(sources, _participants(people, seen), reason, assumed_same)
 
 
 def _check_fit(declared: dict[str, tuple[str, str]], channels: int, where: str) -> None:
@@ -166,7 +175,8 @@ def _check_fit(declared: dict[str, tuple[str, str]], channels: int, where: str) 
     if not channels:
         raise InputError("channels are declared, but there is no audio track", where=where, cure="leave out --channels")
     if "mix" in declared and len(declared) > 1:
-        raise InputError("mix cannot stand beside single channels", where="--channels", cure="declare mix alone or each channel")
+        cure = "declare mix alone or each channel"
+        raise InputError("mix cannot stand beside single channels", where="--channels", cure=cure)
     beyond = [key for key in declared if key != "mix" and int(key) >= channels]
     if beyond:
         count = "one channel" if channels == 1 else f"{channels} channels"

@@ -36,7 +36,7 @@ class Window(Struct, frozen=True):
 
 
 class Problems:
-    """Sentences about what was wrong with a medium, in order; of many of a kind a few are named and the rest counted."""
+    """Sentences about what was wrong with a medium, in order; of many of a kind a few are named, the rest counted."""
 
     def __init__(self, found: tuple[str, ...] = ()) -> None:
         self._lines = list(found)
@@ -48,8 +48,8 @@ class Problems:
             self._lines.append(line)
 
     def lines(self) -> list[str]:
-        more = [f"{kind}: {count - _NAMED_AT_MOST} more" for kind, count in self._counts.items() if count > _NAMED_AT_MOST]
-        return self._lines + more
+        more = {kind: count - _NAMED_AT_MOST for kind, count in self._counts.items() if count > _NAMED_AT_MOST}
+        return self._lines + [f"{kind}: {count} more" for kind, count in more.items()]
 
 
 def clock_text(milliseconds: int | float) -> str:

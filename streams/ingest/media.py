@@ -29,8 +29,9 @@ class MediaInfo(Struct, frozen=True):
 
     `origin_us` is the container time of media time zero: the first sample of a recording without a picture; otherwise
     the container's own zero, as players show it, unless everything begins before it or more than a second after it.
-    `duration_ms` is the header's statement, or an estimate from the bit rate where `duration_stated` is False, or None. `stereo` is the verdict of the channel rule on
-    two-channel audio. `problems` are sentences for the user about what did not stop the reading.
+    `duration_ms` is the header's statement, an estimate from the bit rate where `duration_stated` is False, or None.
+    `stereo` is the verdict of the channel rule on two-channel audio. `problems` are sentences for the user about what
+    did not stop the reading.
     """
 
     path: str
@@ -99,7 +100,8 @@ def _check_file(file: Path) -> None:
                 raise InputError("the file is empty (zero bytes)", where=where, cure="record or copy it again")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"file cannot be read ({reason})", where=where, cure="check its name and permissions") from error
+        cure = "check its name and permissions"
+        raise InputError(f"file cannot be read ({reason})", where=where, cure=cure) from error
 
 
 def _choose(container: InputContainer, kind: str, problems: Problems) -> Any:
@@ -120,7 +122,8 @@ def _choose(container: InputContainer, kind: str, problems: Problems) -> Any:
             labels = [other.metadata.get("language", ""), other.metadata.get("title", "")]
             label = ", ".join(text for text in labels if text and text != "und")
             named = f" ({label})" if label else ""
-            problems.add(f"{kind} tracks", f"{kind}: track {other.index}{named} is not analysed, only track {chosen.index}")
+            line = f"{kind}: track {other.index}{named} is not analysed, only track {chosen.index}"
+            problems.add(f"{kind} tracks", line)
     return chosen
 
 
@@ -195,4 +198,5 @@ def _undecodable(file: Path, streams: list[Any]) -> InputError:
             if packet.has_sidedata("encryption_info"):
                 return InputError("the recording is encrypted", where=str(file), cure="give an unprotected copy")
     codecs = " and ".join(stream.codec_context.name for stream in streams)
-    return InputError(f"nothing in it can be decoded ({codecs})", where=str(file), cure="the file is damaged or protected: export it again")
+    cure = "it is damaged or protected, export it again"
+    return InputError(f"nothing in it can be decoded ({codecs})", where=str(file), cure=cure)

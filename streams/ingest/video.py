@@ -42,7 +42,15 @@ class VideoReader:
     of them with `fps` None), at the time of their container stamp, then the end of the source."""
 
     def __init__(
-        self, file: Path, track: VideoTrack, *, session: str, origin_us: int, window: Window, fps: float | None, problems: Problems
+        self,
+        file: Path,
+        track: VideoTrack,
+        *,
+        session: str,
+        origin_us: int,
+        window: Window,
+        fps: float | None,
+        problems: Problems,
     ) -> None:
         self._file, self._track, self._session = file, track, session
         self._origin_us, self._window, self._problems = origin_us, window, problems
