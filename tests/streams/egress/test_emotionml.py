@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import zipfile
-from pathlib import Path
 
 import msgspec
 import pytest
-from fusion.settle import settled
 from lxml import etree
-from streams.egress.emotionml import NAMESPACE, emotionml
 
+from fusion.settle import settled
+from streams.egress.emotionml import NAMESPACE, emotionml
 from tests.streams.egress.scenario import right_to_left, round_table, support_call
 
 NS = {"e": NAMESPACE}

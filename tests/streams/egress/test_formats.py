@@ -10,17 +10,17 @@ import jsonschema
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from extractors.errors import InputError
 from fusion.events import EmotionEvent
 from fusion.settle import settled
-from hypothesis import given
-from hypothesis import strategies as st
 from streams.egress.field_docs import FIELD_DOCS
 from streams.egress.jsonl import JsonlWriter, encode_event, read_events
 from streams.egress.parquet import ParquetWriter, table_schema
 from streams.egress.schema import schema
 from streams.egress.vtt import captions, emotion_track, timestamp
-
 from tests.streams.egress.scenario import right_to_left, round_table, support_call
 
 EVENTS = support_call()
