@@ -1,0 +1,1 @@
+"""Fusion models: posteriors of the modalities in, one calibrated decision out."""
