@@ -1,0 +1,55 @@
+"""Reading a range of a partition again, beside the consumer group."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+
+class LogReader:
+    """Reads ranges of partitions with a plain consumer: assigned, never in a group, nothing committed."""
+
+    def __init__(self, bootstrap: str, **settings: Any) -> None:
+        self._bootstrap, self._settings = bootstrap, settings
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", group_id=None, **self._settings
+            )
+            await consumer.start()
+            self._consumer = consumer
+        return self._consumer
+
+    async def ends(self, topics: list[str], partition: int) -> dict[str, int]:
+        """The offset after the last record of `partition` of each topic."""
+        consumer = await self._started()
+        found = await consumer.end_offsets([TopicPartition(topic, partition) for topic in topics])
+        return {place.topic: int(offset) for place, offset in found.items()}
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Any]:
+        """Records with offsets in [start, end) that the log still has, in order."""
+        consumer = await self._started()
+        place = TopicPartition(topic, partition)
+        oldest = (await consumer.beginning_offsets([place]))[place]
+        position = max(start, oldest)
+        if position >= end:
+            return
+        consumer.assign([place])
+        consumer.seek(place, position)
+        while position < end:
+            # The end lies on the log already, so that records come at once; a compacted tail shows in the position.
+            for records in (await consumer.getmany(place, timeout_ms=1000)).values():
+                for record in records:
+                    if record.offset >= end:
+                        return
+                    yield record
+            position = await consumer.position(place)
+
+    async def close(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+            self._consumer = None

@@ -1,0 +1,104 @@
+"""Topics on the broker: creation from the topic table, and what a record looks like on each of them.
+
+Every topic of the graph and every state topic has one partition count, so that everything of a session lies in one
+partition of the same number, in order. Inner topics carry MessagePack, public topics JSON; a namespace in front of the
+names lets several installations share a broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import for_code
+
+from extractors.errors import AffectstreamError
+from fusion.events import EmotionEvent
+from streams.records import TOPICS, DeadLetter, Output, Topic, decode, encode
+
+TABLE: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
+DEAD_LETTERS = "dead-letters"
+MAX_RECORD_BYTES = 4 * 1024 * 1024
+"""Largest record on any topic: an uncompressed 1280 x 1024 picture, or the state of two channels in mid-utterance."""
+
+_PUBLIC: dict[str, type] = {"event": EmotionEvent, "dead_letter": DeadLetter}
+_json = msgspec.json.Encoder()
+
+
+class TopicError(AffectstreamError):
+    """The topics of the broker are not what the configuration says."""
+
+
+def tag_of(record: Output) -> str:
+    """The name of a record in the topic table: its tag, ``event`` for an emotion event."""
+    return "event" if isinstance(record, EmotionEvent) else str(record.__struct_config__.tag)
+
+
+def topics_of(record: Output, writes: Sequence[str]) -> tuple[str, ...]:
+    """Those of a stage's topics that carry `record`: one, or several for the start and end of a session."""
+    tag = tag_of(record)
+    if tag == "dead_letter":
+        return (DEAD_LETTERS,)
+    return tuple(name for name in writes if tag in TABLE[name].carries)
+
+
+def encode_for(topic: str, record: Output) -> bytes:
+    """Value of `record` on `topic` (a name of the table)."""
+    return _json.encode(record) if TABLE[topic].codec == "json" else encode(record)
+
+
+def decode_from(topic: str, value: bytes) -> Any:
+    """The record in `value` read from `topic`. Raises `msgspec.DecodeError` or `msgspec.ValidationError`, also for a
+    well-formed record that has no place on this topic."""
+    row = TABLE[topic]
+    if row.codec == "json":
+        return msgspec.json.decode(value, type=_PUBLIC[row.carries[0]])
+    record = decode(value)
+    if tag_of(record) not in row.carries:
+        raise msgspec.ValidationError(f"`{tag_of(record)}` has no place on topic {topic}")
+    return record
+
+
+def settings(topic: Topic) -> dict[str, str]:
+    """Broker settings of a row of the table. Segments are half as long as the retention, otherwise data would outlive
+    it by a whole segment."""
+    config = {"max.message.bytes": str(MAX_RECORD_BYTES), "cleanup.policy": "compact" if topic.compacted else "delete"}
+    config["retention.ms"] = str(topic.retention_ms)
+    if topic.retention_ms > 0:
+        config["segment.ms"] = str(max(topic.retention_ms // 2, 60_000))
+    return config
+
+
+STATE_SETTINGS = {"max.message.bytes": str(MAX_RECORD_BYTES), "cleanup.policy": "compact", "segment.ms": "600000"}
+
+
+async def create(
+    bootstrap: str, *, partitions: int, namespace: str = "", state_topics: Iterable[str] = (), replication: int = 1,
+) -> None:
+    """Create what is missing: every topic of the table (`namespace` in front) and the given state topics.
+
+    Existing topics are left as they are; one with another partition count raises `TopicError`, because state and
+    sources would no longer lie together.
+    """
+    wanted = {namespace + topic.name: settings(topic) for topic in TOPICS} | {name: STATE_SETTINGS for name in state_topics}
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        present = set(await admin.list_topics())
+        missing = [NewTopic(name, partitions, replication, topic_configs=config) for name, config in wanted.items() if name not in present]
+        if missing:
+            response = await admin.create_topics(missing)
+            for name, code, *rest in response.topic_errors:
+                if code and for_code(code).__name__ != "TopicAlreadyExistsError":  # another worker was quicker: fine
+                    raise TopicError(f"topic {name} could not be created: {rest[0] if rest and rest[0] else for_code(code).__name__}")
+        for described in await admin.describe_topics(sorted(present & set(wanted))):
+            found = len(described["partitions"])
+            if found != partitions:
+                raise TopicError(
+                    f"topic {described['topic']} has {found} partitions and {partitions} are configured: "
+                    "set the same number everywhere, or use another namespace"
+                )
+    finally:
+        await admin.close()
