@@ -126,8 +126,8 @@ def _decode(file: Path, index: int, origin_us: int, seek_ms: int | None, problem
             except av.FFmpegError as error:
                 problems.add(f"{kind} stopped", f"{kind}: reading stopped at {place} ({error.strerror})")
                 return
-            if packet is None:
-                return
+            if packet is None or packet.has_sidedata("encryption_info"):
+                return  # encrypted samples sometimes decode, to noise
             try:
                 decoded = packet.decode()
             except av.FFmpegError:

@@ -21,6 +21,7 @@ from streams.ingest.video import VideoTrack
 ORIGIN_LIMIT_US = 1_000_000
 _ESTIMATED = ("mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegts", "mpegvideo", "h264", "hevc", "dts")
 _HEAD_US = 120_000_000
+_UNKNOWN_SIZE = 0x7FFF_0000  # programs that write to a pipe state sizes from here on
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -73,6 +74,8 @@ def probe(path: str | os.PathLike[str], *, digest: bool = True) -> MediaInfo:
             raise _undecodable(file, [stream for stream in (audio, video) if stream is not None])
         origin = _origin(head.first_us if head else None, stamp_us(picture) if picture is not None else None)
         end_us = None if container.duration is None else (container.start_time or 0) + container.duration
+        if end_us is not None and head and audio.codec_context.bit_rate:
+            end_us += _wav_missing_bytes(file) * 8_000_000 // audio.codec_context.bit_rate
         return MediaInfo(
             path=str(file),
             container=container.format.name,
@@ -188,6 +191,21 @@ def _states_duration(container: InputContainer) -> bool:
     encoder's header shows by its encoder delay."""
     names = container.format.name.split(",")
     return not any(name in _ESTIMATED for name in names) or ("mp3" in names and bool(container.start_time))
+
+
+def _wav_missing_bytes(file: Path) -> int:
+    """How many bytes of samples a RIFF header states beyond the end of the file: FFmpeg measures the file instead."""
+    with file.open("rb") as stream:
+        riff = stream.read(12)
+        if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+            return 0
+        while len(header := stream.read(8)) == 8:
+            name, size = header[:4], int.from_bytes(header[4:], "little")
+            if name == b"data":
+                rest = file.stat().st_size - stream.tell()
+                return max(0, size - rest) if size < _UNKNOWN_SIZE else 0
+            stream.seek(size + size % 2, os.SEEK_CUR)
+    return 0
 
 
 def _undecodable(file: Path, streams: list[Any]) -> InputError:
