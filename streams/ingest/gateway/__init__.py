@@ -1,0 +1,1 @@
+"""The ingest gateway: live calls of several protocols in, records of sessions out."""

@@ -1,0 +1,80 @@
+"""Running the gateway: uvicorn for the WebSockets, asyncio for AudioSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from streams.ingest.gateway.app import create_app
+from streams.ingest.gateway.audiosocket import AudioSocketCodec
+from streams.ingest.gateway.registry import Gateway
+from streams.ingest.gateway.vendors import VendorCall
+
+_READ_BYTES = 64 * 1024
+
+
+async def serve_audiosocket(gateway: Gateway, host: str, port: int) -> asyncio.Server:
+    """A listening AudioSocket server (port 0: any free one); close it before the gateway."""
+
+    async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def receive() -> bytes | None:
+            with contextlib.suppress(ConnectionError):
+                return await reader.read(_READ_BYTES) or None
+            return None
+
+        async def send(data: str | bytes) -> None:
+            writer.write(data.encode() if isinstance(data, str) else data)
+            await writer.drain()
+
+        try:
+            await VendorCall(gateway, AudioSocketCodec(gateway.settings.defaults("audiosocket")), send).run(receive)
+        finally:
+            writer.close()
+
+    return await asyncio.start_server(call, host, port, limit=_READ_BYTES)
+
+
+class _Server(uvicorn.Server):
+    """Ends the calls before the sockets are cut, so that clients are told."""
+
+    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+        super().__init__(config)
+        self._gateway = gateway
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._gateway.close()
+        await super().shutdown(sockets)
+
+
+def server(gateway: Gateway, host: str = "127.0.0.1", port: int = 8000, *, app: ASGIApp | None = None, log_level: str = "warning") -> uvicorn.Server:
+    """A uvicorn server of the gateway (`await it.serve()`), or of a larger `app` that contains its routes."""
+    config = uvicorn.Config(
+        app or create_app(gateway), host=host, port=port, log_level=log_level, access_log=False, lifespan="on", timeout_graceful_shutdown=5,
+        # Larger frames are refused by the gateway with a reason; far larger ones are not worth receiving.
+        ws_max_size=4 * gateway.settings.max_frame_bytes,
+        # While a slow sink holds back a socket, no pong is read: silence of the client is judged by its media instead.
+        ws_ping_interval=gateway.settings.heartbeat_s, ws_ping_timeout=None,
+        ws_per_message_deflate=False,  # media are compressed already
+    )
+    return _Server(config, gateway)
+
+
+async def run(gateway: Gateway, host: str = "127.0.0.1", port: int = 8000, *, audiosocket_port: int | None = None, app: ASGIApp | None = None) -> None:
+    """Serve until a signal ends it."""
+    async with contextlib.AsyncExitStack() as stack:
+        if audiosocket_port is not None:
+            await stack.enter_async_context(_closing(await serve_audiosocket(gateway, host, audiosocket_port)))
+        await server(gateway, host, port, app=app, log_level="info").serve()
+
+
+@contextlib.asynccontextmanager
+async def _closing(listener: asyncio.Server) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        listener.close()

@@ -1,0 +1,55 @@
+"""Everything a gateway can be told. Every default has its reason in the line beside it."""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from streams.records import Notice
+
+
+class CallDefaults(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an operator knows about the calls of one vendor, where the protocol itself does not say it.
+
+    `roles`: channel name of the vendor -> role (customer, employee, public, participant). A channel not named is `unknown`.
+    `notice`: that the exposed persons are informed before each of these calls. Without it no emotion is analysed.
+    """
+
+    roles: dict[str, str] = {}
+    notice: Notice | None = None
+    language: str | None = None
+
+
+def _vendors() -> dict[str, CallDefaults]:
+    return {
+        # The protocol itself says who these are: external is the customer, internal the agent.
+        "audiohook": CallDefaults(roles={"external": "customer", "internal": "employee"}),
+        "twilio": CallDefaults(),
+        "freeswitch": CallDefaults(),
+        "audiosocket": CallDefaults(),
+    }
+
+
+class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits and secrets of a gateway. Times in seconds."""
+
+    token: str | None = None  # shared secret of the own protocol and of FreeSWITCH; None: anybody who reaches the port
+    allowed_origins: tuple[str, ...] = ()  # web pages of other hosts that may open a socket; our own page always may
+    resume_key: str | None = None  # signs resume tokens; one key on all gateways lets a client move between them
+    hello_s: float = 10.0  # from the connection to the first message: an honest client needs one round trip
+    idle_s: float = 60.0  # without media (heartbeats do not count): longer than any silence that is not sent
+    idle_in_pause_s: float = 3600.0  # a caller on hold is not gone
+    resume_s: float = 30.0  # how long a dropped call waits for its client
+    heartbeat_s: float = 15.0  # below the minute after which proxies drop silent connections
+    ack_s: float = 0.1  # at most one acknowledgement per block of audio
+    max_frame_bytes: int = 1 << 20  # the largest sensible picture; also 30 s of 16 kHz PCM
+    max_sessions: int = 2000  # bounds memory: a session holds up to queue_records records
+    queue_records: int = 256  # per session: 25 s of one channel, enough for a pause of the broker
+    video_patience_s: float = 1.0  # how long a picture waits for a full queue before video is dropped
+    max_gap_s: float = 600.0  # a longer step in media time is a clock that was set, not a gap
+    public_url: str | None = None  # as callers see us, where a proxy stands between (signatures cover it)
+    twilio_auth_token: str | None = None  # checks X-Twilio-Signature
+    audiohook_keys: dict[str, str] = {}  # X-API-KEY -> client secret (base64, empty: the key alone is checked)
+    vendors: dict[str, CallDefaults] = field(default_factory=_vendors)
+
+    def defaults(self, vendor: str) -> CallDefaults:
+        return self.vendors.get(vendor) or CallDefaults()
