@@ -124,8 +124,10 @@ class SessionRunner:
         if len(state) > CHEAP_STATE_BYTES and len(self._tail) < LONGEST_TAIL:
             self._due = len(self._tail) + self._node.every
             return None
+        # As long as outputs from before a takeover have not been computed again, they must be found again after the next.
+        known = self._base.outputs if self._delivered else dict(outputs)
         return Checkpoint(
-            self._base.start, self._base.partition, {**self._base.positions, **progress}, dict(outputs), self._emitted,
+            self._base.start, self._base.partition, {**self._base.positions, **progress}, known, self._emitted,
             dict(self._heard), tuple(sorted(self._ended)), self._closed, state, self._time_ms,
         )
 
@@ -184,6 +186,8 @@ class SessionRunner:
     def _rebuild(self) -> None:
         """The stage as it was before the records in hand: base checkpoint and tail, outputs thrown away."""
         self._reset()
+        if not self._closed:
+            self._open()
         for delivery in self._tail:
             self._advance([delivery])
 

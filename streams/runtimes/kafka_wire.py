@@ -17,7 +17,7 @@ from streams.records import SCHEMA_VERSION, DeadLetter, Output, SessionStart
 
 Headers = list[tuple[str, bytes]]
 _MAJOR = SCHEMA_VERSION.split(".")[0]
-_clock = msgspec.msgpack.Decoder(list[tuple[str, int]])
+_clock = msgspec.json.Decoder(list[tuple[str, int]])
 
 
 class Delivery(Struct, frozen=True):
@@ -79,7 +79,7 @@ def headers_of(emission: Emission, stage: str) -> Headers:
     if emission.number >= 0:
         headers.append(("number", str(emission.number).encode()))
     if emission.clock:
-        headers.append(("clock", msgspec.msgpack.encode(emission.clock)))
+        headers.append(("clock", msgspec.json.encode(emission.clock)))
     if row.codec == "json":
         headers += [
             ("content-type", b"application/json"), ("ce_specversion", b"1.0"), ("ce_id", emission.identity.encode()),
