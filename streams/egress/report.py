@@ -1,0 +1,153 @@
+"""The report: one HTML file that opens from a mail attachment, with no network and no other file.
+
+The page answers what happened in a conversation, when it turned and why the system says so. Spans, transcript and
+figures are plain HTML that reads without a script; the curves are Bokeh's, whose script travels compressed inside the
+page. Every text that came from a recording, a model or a user is put in as text: the template escapes, the script of the
+page writes text nodes, and the data block has no character that could end it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+from msgspec import Struct
+
+from extractors.errors import InputError
+from fusion.events import EmotionEvent
+from fusion.metrics import ConversationMetrics, conversation_metrics, spans_of
+from fusion.settle import settled
+from streams.egress import chart, report_view
+from streams.egress.headline import clock, headline
+from streams.records import Decision, Participant
+
+LABELS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+STATEMENT = "Expression as perceived, not what a person feels."
+
+
+class ReportSession(Struct, frozen=True):
+    """What the report says about the recording. `media_href` is a link relative to the report, or None."""
+
+    media: str
+    duration_ms: int
+    participants: tuple[Participant, ...] = ()
+    decisions: dict[str, Decision] = {}
+    language: str | None = None
+    has_audio: bool = True
+    has_video: bool = False
+    media_href: str | None = None
+    complete: bool = True
+    problems: tuple[str, ...] = ()
+
+
+def render(
+    events: Iterable[EmotionEvent], *, session: ReportSession, metrics: ConversationMetrics | None = None,
+    crops: Mapping[str, bytes] | None = None,
+) -> str:
+    """The page as text. `metrics` are computed from the events where not given; `crops` maps event ids to JPEG bytes."""
+    kept = settled(events)
+    duration_ms = max([session.duration_ms, *(e.end_ms for e in kept)])
+    metrics = metrics or conversation_metrics(spans_of(kept), duration_ms)
+    built = report_view.rows(kept, session.participants, session.decisions)
+    index = {row.id: i for i, row in enumerate(built)}
+    analysed = [row.id for row in built if row.analysed]
+    reason = next((row.note.removeprefix("withheld: ") for row in built if not row.analysed), None)
+    story = headline(kept, analysed, reason)
+    view, whole = report_view.window(duration_ms, story.at_ms)
+    bins = report_view.overview(kept, built, duration_ms) if duration_ms >= report_view.OVERVIEW_FROM_MS else []
+    curves = [
+        chart.Curve(row.id, tuple(e for e in kept if e.participant == row.id and e.valence is not None))
+        for row in built if row.curve is not None
+    ]
+    plots = chart.charts(curves, bins, len(built), view, whole, report_view.curve_height(len(curves)))
+    version, script = chart.script()
+    states = [report_view.state_of(e) for e in kept]
+    data = {
+        "events": [report_view.entry(e, i, index[e.participant]) for i, e in enumerate(kept)],
+        "rows": [{"name": row.name, "note": row.note} for row in built],
+        "view": view, "whole": whole, "duration": duration_ms / 1000, "turn": story.at_ms, "charts": plots,
+    }  # fmt: skip
+    return _environment().get_template("report.html").render(
+        session=session, headline=story, rows=built, events=kept, metrics=metrics, duration=clock(duration_ms), duration_ms=duration_ms,
+        turns=report_view.turns(kept, built),
+        curve_height=report_view.curve_height(len(curves)), faces=report_view.crop_urls(crops or {}, kept, built), row_of=index,
+        index_of={e.id: i for i, e in enumerate(kept)},
+        facts=report_view.facts(metrics), figures=report_view.figures(metrics), valence=report_view.valence_table(metrics, built),
+        parameters=report_view.parameters(metrics), labels=[s for s in LABELS if s in states],
+        others=sorted({s for s in states if s not in (*LABELS, "unknown", "withheld")}), has_unknown="unknown" in states,
+        has_withheld="withheld" in states, overview=bool(bins),
+        view=view, statement=STATEMENT, bokeh=version, script=Markup(script), data=_json_block(data), css=_text("report.css"),
+        js=_text("report.js"), language=session.language or _language(kept), models=_models(kept),
+    )  # fmt: skip
+
+
+def write_report(result: Any, path: str | os.PathLike[str], *, crops: Mapping[str, bytes] | None = None) -> Path:
+    """Render the result of a replay (`streams.replay.Replay`) into `path`; the recording is linked relative to it.
+
+    Raises InputError where the file cannot be written.
+    """
+    target = Path(path)
+    session = ReportSession(
+        media=result.media.name,
+        duration_ms=result.duration_ms,
+        participants=tuple(result.start.participants),
+        decisions=dict(result.start.decisions),
+        language=result.start.language,
+        has_audio=bool(result.start.audio_sources),
+        has_video=bool(result.start.video_sources),
+        media_href=_relative(Path(result.media), target.parent),
+        complete=result.complete,
+        problems=tuple(result.problems),
+    )
+    page = render(result.events, session=session, crops=crops)
+    try:
+        target.write_text(page, "utf-8")
+    except OSError as error:
+        raise InputError("the report cannot be written", where=f"{target}: {error.strerror}", cure="choose another --out") from error
+    return target
+
+
+def _relative(media: Path, folder: Path) -> str | None:
+    """Link from a folder to the recording; None where there is no way (another drive)."""
+    try:
+        return quote(Path(os.path.relpath(media.resolve(), folder.resolve())).as_posix())
+    except ValueError:
+        return None
+
+
+def _language(events: list[EmotionEvent]) -> str | None:
+    spoken = [e.transcript.language for e in events if e.transcript and e.transcript.text and e.transcript.language]
+    return max(sorted(set(spoken)), key=spoken.count) if spoken else None
+
+
+def _models(events: list[EmotionEvent]) -> list[tuple[str, str]]:
+    return sorted({(part, model) for e in events for part, model in e.models.items()})
+
+
+def _json_block(data: dict[str, Any]) -> Markup:
+    """JSON that cannot end its script element, whatever texts it holds."""
+    text = msgspec.json.encode(data).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _text(name: str) -> Markup:
+    return Markup(resources.files("streams.egress").joinpath("templates", name).read_text("utf-8"))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: str(_text(name))), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["clock"] = clock
+    environment.filters["state"] = report_view.state_of
+    return environment
