@@ -1,0 +1,1 @@
+"""Alerts: rules over emotion events and conversation metrics, with evidence."""
