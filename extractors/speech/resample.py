@@ -48,8 +48,8 @@ def _phases(up: int, down: int) -> tuple[Floats, int]:
 class StreamingResampler:
     """Turns a mono stream at `rate_in` Hz into one at `rate_out` Hz.
 
-    `push` gives all blocks of 20 ms that are certain by now: output lags the input by half a filter (1.7 ms from 16 kHz
-    upwards) and up to one block. `flush` gives the rest. Equal rates pass through untouched.
+    `push` gives all blocks of 20 ms that are certain by now: output lags the input by half a filter (3.4 ms from 8 kHz, 1.7 ms
+    from 48 kHz) and up to one block. `flush` gives the rest. Equal rates pass through untouched.
     """
 
     def __init__(self, rate_in: int, rate_out: int = 16_000) -> None:
@@ -112,7 +112,8 @@ class StreamingResampler:
         position = np.arange(first, first + self._block, dtype=np.int64) * self._down
         start = position // self._up - self._half + 1 - self._buffer_start
         windows = sliding_window_view(self._buffer, 2 * self._half)[start]
-        return np.einsum("ij,ij->i", windows, self._taps[position % self._up])
+        block: Floats = np.einsum("ij,ij->i", windows, self._taps[position % self._up])
+        return block
 
 
 def as_float32(samples: NDArray[Any]) -> Floats:
@@ -122,4 +123,5 @@ def as_float32(samples: NDArray[Any]) -> Floats:
 
 def as_int16(samples: Floats) -> NDArray[np.int16]:
     """float32 in [-1, 1] to int16, rounded to nearest and clipped."""
-    return np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+    rounded: NDArray[np.int16] = np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+    return rounded

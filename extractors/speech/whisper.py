@@ -11,97 +11,312 @@ utterance has one transcript, whoever shares its batch.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import ctranslate2
 import numpy as np
 import tokenizers
 from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import Tokenizer
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from extractors import registry
+from extractors.cues import Transcript, Word, rounded
+from extractors.errors import InputError
+from extractors.speech.guards import Hypothesis, compression_ratio, objection
+from extractors.speech.resample import as_float32
 
 Floats = NDArray[np.float32]
 ModelName = Literal["whisper-base", "whisper-tiny.en"]
 
 RATE = 16_000
+LONGEST_S = 29.0
 WINDOW_FRAMES = 3000  # 30 s of 10 ms frames: the input Whisper was trained on
 STATES = WINDOW_FRAMES // 2
 SAMPLES_PER_STATE = 320
-LONGEST_S = 29.0
 MARGIN_FRAMES = 100
 BATCH = 8
+LOG_PROB_FLOOR = -1.0
+COMPRESSION_CEILING = 2.4
 
 
 class EncodedUtterance(Struct, frozen=True, eq=False):
     """Encoder states of one utterance.
 
     `states` is float32 of shape (ceil(samples / 320), d): one row per 20 ms of real audio, silence not included; pool
-    over these. `window` holds the rows that were encoded (the margin included); `pcm` is the audio, float32 in [-1, 1].
-    `floor` is the level of silence in the utterance's normalised log-mel spectrum.
+    over these. `window` holds all encoded rows, the margin of silence included; `pcm` is the audio, float32 in [-1, 1].
+    `speech_probability` is what voice activity said of it, or None.
     """
 
     states: Floats
     window: Floats
     pcm: Floats
     duration_s: float
-    floor: float
     speech_probability: float | None = None
+
+    @property
+    def frames(self) -> int:
+        """Length of the real audio in frames of 10 ms, even."""
+        return _even(-(-len(self.pcm) // 160))
 
 
 class WhisperEngine:
-    """One loaded model. `threads` is for one call; calls are meant to come from one thread."""
+    """One loaded model on the CPU. Not for several threads at once.
 
-    def __init__(self, model: ModelName = "whisper-base", compute_type: str = "int8", threads: int = 1) -> None:
+    `window` is ``cached`` (encode the utterance and `MARGIN_FRAMES`, complete with stored silence) or ``full`` (encode
+    30 s every time: the reference, eight times dearer for a turn of 3 s).
+    """
+
+    def __init__(
+        self,
+        model: ModelName = "whisper-base",
+        compute_type: str = "int8",
+        threads: int = 1,
+        window: Literal["cached", "full"] = "cached",
+    ) -> None:
         folder = registry.path(model)
-        self.name = model
         self.identity = registry.identity(model)
+        self.window = window
         self._model = ctranslate2.models.Whisper(
             str(folder), device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=threads
         )
-        self._tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._vocabulary = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._mel = FeatureExtractor()
-        self._silence: dict[float, Floats] = {}
+        self._silence: Floats | None = None
+        self._tokenizers: dict[str, Tokenizer] = {}
+        plain = self._tokenizer("en")
+        special = (plain.transcribe, plain.translate, plain.sot, plain.sot_prev, plain.sot_lm)
+        self._suppressed = sorted({*plain.non_speech_tokens, *special})
 
     @property
     def multilingual(self) -> bool:
         return bool(self._model.is_multilingual)
 
     def encode(self, pcm: NDArray[Any], speech_probability: float | None = None) -> EncodedUtterance:
-        """Encode one utterance: int16, or float32 in [-1, 1], mono at 16 kHz, shape (n,), at most 29 s.
+        """Encode one utterance: int16, or float32 in [-1, 1], mono at 16 kHz, shape (n,), 0 < n <= 29 s.
 
-        `speech_probability` is what voice activity said of it; it only helps to tell invented words from spoken ones.
+        `speech_probability` only helps `transcribe` to tell invented words from spoken ones.
         """
-        audio = as_float(pcm)
-        frames = _even(-(-len(audio) // 160))
-        mel, floor = self._log_mel(audio, min(frames + MARGIN_FRAMES, WINDOW_FRAMES))
-        window = self._run_encoder(mel)
-        real = -(-len(audio) // SAMPLES_PER_STATE)
-        return EncodedUtterance(window[:real], window, audio, len(audio) / RATE, floor, speech_probability)
+        if pcm.ndim != 1 or pcm.dtype not in (np.int16, np.float32):
+            raise ValueError(f"an utterance is int16 or float32 PCM of shape (n,), not {pcm.dtype} {pcm.shape}")
+        if not 0 < len(pcm) <= LONGEST_S * RATE:
+            raise ValueError(f"an utterance has more than 0 and at most {LONGEST_S:g} s, not {len(pcm) / RATE:.1f} s")
+        audio = as_float32(pcm)
+        frames = _even(-(-len(audio) // 160)) + MARGIN_FRAMES
+        window = self._encode_frames(audio, WINDOW_FRAMES if self.window == "full" else min(frames, WINDOW_FRAMES))
+        real = window[: -(-len(audio) // SAMPLES_PER_STATE)]
+        return EncodedUtterance(real, window, audio, len(audio) / RATE, speech_probability)
 
-    def _log_mel(self, audio: Floats, frames: int) -> tuple[Floats, float]:
-        """Log-mel spectrum of the audio padded with zeros to `frames`, shape (80, frames), and its value in silence.
+    def language_logprobs(self, utterance: EncodedUtterance) -> dict[str, float]:
+        """Log probability of every language the model knows, by ISO code, rounded to 4 decimals.
+
+        Sum them over the utterances of one speaker to identify his language: one short turn is often not enough.
+        An English model answers ``{"en": 0.0}``.
+        """
+        if not self.multilingual:
+            return {"en": 0.0}
+        pairs = self._model.detect_language(_view(utterance.window[None]))[0]
+        return {token[2:-2]: round(math.log(max(probability, 1e-10)), 4) for token, probability in pairs}
+
+    def transcribe(
+        self,
+        utterances: EncodedUtterance | Sequence[EncodedUtterance],
+        language: str | Sequence[str | None] | None = None,
+        prompt: str | None = None,
+        *,
+        beam_size: int = 1,
+        word_times: bool = True,
+    ) -> list[Transcript]:
+        """Transcripts in the order of the utterances, decoded up to 8 at a time.
+
+        `language` is an ISO code for all or one (or None: identified) for each; `prompt` holds words to expect (names,
+        products). Text that is not believed is emptied and `Transcript.rejected` says why (see `guards`). Word times
+        are milliseconds from the start of the utterance.
+        """
+        batch = [utterances] if isinstance(utterances, EncodedUtterance) else list(utterances)
+        asked = [language] * len(batch) if language is None or isinstance(language, str) else list(language)
+        if len(asked) != len(batch):
+            raise ValueError(f"{len(batch)} utterances need as many languages, not {len(asked)}")
+        known = [self._identify(u, code) for u, code in zip(batch, asked, strict=True)]
+        found: list[Hypothesis] = []
+        for first in range(0, len(batch), BATCH):
+            part = slice(first, first + BATCH)
+            found += self._decode(batch[part], [code for code, _ in known[part]], prompt, beam_size)
+        return [
+            self._transcript(u, self._second_look(u, h, code, prompt, beam_size), code, sure, word_times)
+            for u, h, (code, sure) in zip(batch, found, known, strict=True)
+        ]
+
+    def _identify(self, utterance: EncodedUtterance, language: str | None) -> tuple[str, float]:
+        if language is not None and self.multilingual:
+            return language, 1.0
+        if not self.multilingual:
+            return "en", 1.0
+        scores = self.language_logprobs(utterance)
+        best = max(scores, key=lambda code: scores[code])
+        return best, round(math.exp(scores[best]), 4)
+
+    def _decode(
+        self, utterances: Sequence[EncodedUtterance], languages: Sequence[str], prompt: str | None, beam_size: int
+    ) -> list[Hypothesis]:
+        caps = [_token_cap(u) for u in utterances]
+        results = self._model.generate(
+            _view(np.stack([self._complete(u.window) for u in utterances])),
+            [self._prompt(code, prompt) for code in languages],
+            beam_size=beam_size,
+            max_length=2 * max(caps),  # the engine gives half of it to new tokens
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_tokens=self._suppressed,
+        )
+        return [
+            self._hypothesis(u, result, code, cap)
+            for u, result, code, cap in zip(utterances, results, languages, caps, strict=True)
+        ]
+
+    def _hypothesis(self, utterance: EncodedUtterance, result: Any, language: str, cap: int) -> Hypothesis:
+        tokens = [token for token in result.sequences_ids[0] if token < self._tokenizer(language).eot]
+        length = len(result.sequences_ids[0])
+        text = self._tokenizer(language).decode(tokens).strip()
+        return Hypothesis(
+            text=text,
+            tokens=tuple(tokens),
+            avg_logprob=round(float(result.scores[0]) * length / (length + 1), 4),
+            no_speech_prob=round(float(result.no_speech_prob), 4),
+            compression_ratio=compression_ratio(text),
+            endless=length >= cap,
+            duration_s=utterance.duration_s,
+            level_dbfs=_level_dbfs(utterance.pcm),
+            speech_probability=utterance.speech_probability,
+        )
+
+    def _second_look(
+        self, utterance: EncodedUtterance, first: Hypothesis, language: str, prompt: str | None, beam_size: int
+    ) -> Hypothesis:
+        """Decode again from a whole encoded window where the first hypothesis looks wrong; keep the likelier one."""
+        if not first.doubtful or len(utterance.window) >= STATES:
+            return first
+        window = self._encode_frames(utterance.pcm, WINDOW_FRAMES)
+        again = EncodedUtterance(utterance.states, window, utterance.pcm, utterance.duration_s, utterance.speech_probability)
+        second = self._decode([again], [language], prompt, beam_size)[0]
+        return min(first, second, key=lambda h: (h.endless, h.compression_ratio > COMPRESSION_CEILING, -h.avg_logprob))
+
+    def _transcript(
+        self, utterance: EncodedUtterance, hypothesis: Hypothesis, language: str, sure: float, word_times: bool
+    ) -> Transcript:
+        rejected = objection(hypothesis)
+        words = self._words(utterance, hypothesis, language) if word_times and not rejected else ()
+        return Transcript(
+            text="" if rejected else hypothesis.text,
+            language=language,
+            language_probability=sure,
+            words=words,
+            avg_logprob=hypothesis.avg_logprob,
+            no_speech_prob=hypothesis.no_speech_prob,
+            compression_ratio=rounded(hypothesis.compression_ratio),
+            rejected=rejected,
+            model=self.identity,
+        )
+
+    def _words(self, utterance: EncodedUtterance, hypothesis: Hypothesis, language: str) -> tuple[Word, ...]:
+        """Words with times from the decoder's cross-attention (dynamic time warping over the alignment heads)."""
+        if not hypothesis.tokens:
+            return ()
+        tokenizer = self._tokenizer(language)
+        tokens = list(hypothesis.tokens)
+        words, groups = tokenizer.split_to_word_tokens(tokens + [tokenizer.eot])
+        result = self._model.align(
+            _view(utterance.window[None]), tokenizer.sot_sequence, [tokens], utterance.frames
+        )[0]
+        first_state: dict[int, int] = {}
+        for token, state in result.alignments:
+            first_state.setdefault(int(token), int(state))
+        return merge_punctuation(_timed(words, groups, first_state, result.text_token_probs, utterance.duration_s))
+
+    def _prompt(self, language: str, prompt: str | None) -> list[int]:
+        tokenizer = self._tokenizer(language)
+        before = [tokenizer.sot_prev, *tokenizer.encode(" " + prompt.strip())[:200]] if prompt and prompt.strip() else []
+        return [*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]
+
+    def _tokenizer(self, language: str) -> Tokenizer:
+        if language not in self._tokenizers:
+            try:
+                found = Tokenizer(self._vocabulary, self.multilingual, task="transcribe", language=language)
+            except ValueError as error:
+                raise InputError(f"language {language!r} is not known to Whisper", cure="give an ISO code such as en or de") from error
+            self._tokenizers[language] = found
+        return self._tokenizers[language]
+
+    def _encode_frames(self, audio: Floats, frames: int) -> Floats:
+        """Encoder states, float32 (frames / 2, d), of the audio padded with zeros to `frames` mel frames.
 
         The audio is padded, not the spectrum: normalisation gives silence a value that depends on the loudest frame.
         """
         padded = np.zeros(frames * 160, np.float32)
         padded[: len(audio)] = audio
-        mel = self._mel(padded, padding=0).astype(np.float32)
-        return mel, float(max(mel.max() - 2.0, -1.5))
+        mel = np.ascontiguousarray(self._mel(padded, padding=0)[None], np.float32)
+        states = self._model.encode(ctranslate2.StorageView.from_array(mel), to_cpu=True)
+        rows: Floats = np.array(states, np.float32)[0]
+        return rows
 
-    def _run_encoder(self, mel: Floats) -> Floats:
-        view = ctranslate2.StorageView.from_array(np.ascontiguousarray(mel[None]))
-        return np.array(self._model.encode(view, to_cpu=True), np.float32)[0]
+    def _complete(self, window: Floats) -> Floats:
+        """The encoded rows followed by stored rows of silence up to the 1500 of a whole window."""
+        if len(window) >= STATES:
+            return window
+        if self._silence is None:
+            self._silence = self._encode_frames(np.zeros(0, np.float32), WINDOW_FRAMES)
+        return np.concatenate([window, self._silence[len(window) :]])
 
 
-def as_float(pcm: NDArray[Any]) -> Floats:
-    """Mono PCM as float32 in [-1, 1]; raises ValueError for another type or shape, or more than 29 s."""
-    if pcm.ndim != 1 or pcm.dtype not in (np.int16, np.float32):
-        raise ValueError(f"an utterance is int16 or float32 mono PCM of shape (n,), not {pcm.dtype} {pcm.shape}")
-    if len(pcm) > LONGEST_S * RATE:
-        raise ValueError(f"an utterance has at most {LONGEST_S:g} s, not {len(pcm) / RATE:.1f} s")
-    return pcm.astype(np.float32) / np.float32(32768) if pcm.dtype == np.int16 else pcm
+def merge_punctuation(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Punctuation that stands alone joins the word before it (opening quotes and brackets the word after it)."""
+    merged: list[Word] = []
+    opening = ""
+    for word in words:
+        text = word.text
+        if text and all(character in "\"'“¿([{-" for character in text):
+            opening += text
+        elif merged and not opening and not any(character.isalnum() for character in text):
+            last = merged[-1]
+            merged[-1] = Word(last.text + text, last.start_ms, last.end_ms, last.probability)
+        else:
+            merged.append(Word(opening + text, word.start_ms, word.end_ms, word.probability))
+            opening = ""
+    return tuple(merged)
+
+
+def _timed(
+    words: Sequence[str], groups: Sequence[Sequence[int]], states: dict[int, int], probabilities: Sequence[float], end_s: float
+) -> list[Word]:
+    """Words (without the end-of-text group) with the time of their first token and of the next word's first token."""
+    timed, token = [], 0
+    for text, group in zip(words[:-1], groups[:-1], strict=True):
+        begin, end = states.get(token), states.get(token + len(group))
+        sure = float(np.mean(probabilities[token : token + len(group)])) if probabilities else 0.0
+        token += len(group)
+        limit = round(end_s * 1000)
+        start_ms = None if begin is None else min(20 * begin, limit)
+        end_ms = None if start_ms is None else min(20 * end, limit) if end is not None else limit
+        if text.strip():
+            timed.append(Word(text.strip(), start_ms, end_ms, round(sure, 4)))
+    return timed
+
+
+def _token_cap(utterance: EncodedUtterance) -> int:
+    """Most tokens an utterance can hold: 12 a second (fast speech in Latin script needs about 6) and 16 to begin with."""
+    return min(16 + math.ceil(12 * utterance.duration_s), 224)
+
+
+def _level_dbfs(pcm: Floats) -> float:
+    power = float(np.mean(np.square(pcm, dtype=np.float64))) if len(pcm) else 0.0
+    return round(10 * math.log10(max(power, 1e-12)), 1)
+
+
+def _view(states: Floats) -> ctranslate2.StorageView:
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(states))
 
 
 def _even(frames: int) -> int:
