@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Self
 
 import msgspec
-from extractors.errors import AffectstreamError
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
 
+from extractors.errors import AffectstreamError
 from streams.ingest.gateway import protocol
 from streams.ingest.gateway.protocol import Person, Source
 from streams.records import Notice
@@ -47,6 +47,10 @@ class _Item:
     seq: int = -1
     control: int = 0
 
+    def among(self, frames: dict[str, int], control: int) -> bool:
+        """Whether it is one of the first `frames` (last number per source) or of the first `control` messages."""
+        return self.seq <= frames.get(str(self.source), -1) if self.seq >= 0 else 0 < self.control <= control
+
 
 class IngestClient:
     """One call. Use as an async context manager: leaving it ends the call, leaving it by an exception ends it as interrupted.
@@ -70,6 +74,7 @@ class IngestClient:
         token: str | None = None,
         lossless: bool = False,
         buffer_bytes: int = 4 << 20,
+        connect_s: float = 5.0,
         reconnect_s: float = 30.0,
         on_error: Callable[[protocol.Error], None] | None = None,
     ) -> None:
@@ -84,10 +89,12 @@ class IngestClient:
         self._next_seq = dict.fromkeys(self._sources, 0)
         self._next_sample = dict.fromkeys(self._sources, 0)
         self._control = 0
-        self._waiting: deque[_Item] = deque()  # sent or not, not yet acknowledged
-        self._unsent = 0  # the last so many of them
-        self._bytes, self._limit = 0, buffer_bytes
-        self._reconnect_s, self._on_error = reconnect_s, on_error
+        self._unsent: deque[_Item] = deque()
+        self._sent: deque[_Item] = deque()  # not yet acknowledged
+        self._bytes = 0
+        # The gateway acknowledges whole blocks of audio: less than a few of them would wait for each other for ever.
+        self._limit = max(buffer_bytes, sum(source.rate * source.channels for source in sources if source.kind == "audio"))
+        self._connect_s, self._reconnect_s, self._on_error = connect_s, reconnect_s, on_error
         self._state = ""
         self._heartbeat_s = 15.0
         self._failure: CallRefused | None = None
@@ -96,14 +103,14 @@ class IngestClient:
         self._connection: ClientConnection | None = None
 
     async def __aenter__(self) -> Self:
-        connection = await self._connect(protocol.encode(self._start), self._reconnect_s)
+        connection = await self._connect(protocol.encode(self._start), self._connect_s)
         self._task = asyncio.create_task(self._run(connection), name="ingest client")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if self._failure is None:
-                await asyncio.shield(self.end("completed" if kind is None else "interrupted"))
+                await self.end("completed" if kind is None else "interrupted")
         except CallRefused:
             if kind is None:
                 raise
@@ -152,12 +159,12 @@ class IngestClient:
     async def acknowledged(self) -> None:
         """Wait until the gateway holds what was sent for good (up to a tenth of a second per source may remain with it)."""
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._waiting or self._failure or self.ended)
+            await self._changed.wait_for(lambda: not self.unacknowledged or self._failure or self.ended)
 
     @property
     def unacknowledged(self) -> int:
         """Frames and messages without an acknowledgement."""
-        return len(self._waiting)
+        return len(self._sent) + len(self._unsent)
 
     async def _frame(self, kind: int, source: int, time: int, payload: bytes) -> None:
         seq = self._next_seq[source]
@@ -171,8 +178,7 @@ class IngestClient:
                 raise self._failure
             if self.ended is not None:
                 raise CallRefused("ended", f"the gateway has ended the call: {self.ended.reason}", "begin a new one")
-            self._waiting.append(item)
-            self._unsent += 1
+            self._unsent.append(item)
             self._bytes += len(item.data)
             self._changed.notify_all()
 
@@ -187,6 +193,8 @@ class IngestClient:
                 connection = await self._connect(protocol.encode(resume), self._reconnect_s)
         except CallRefused as failure:
             self._failure = failure
+        except protocol.ProtocolError as error:
+            self._failure = CallRefused("not_understood", str(error), "check the address")
         finally:
             async with self._changed:
                 self._changed.notify_all()
@@ -213,8 +221,8 @@ class IngestClient:
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._unsent)
-                item = self._waiting[-self._unsent]
-                self._unsent -= 1
+                item = self._unsent.popleft()
+                self._sent.append(item)
             await connection.send(item.data)
 
     async def _beat(self, connection: ClientConnection) -> None:
@@ -238,14 +246,17 @@ class IngestClient:
 
     async def _forget(self, acked: dict[str, int], control: int) -> None:
         """Drop what need not be sent again."""
-        def kept(item: _Item) -> bool:
-            return item.seq > acked.get(str(item.source), -1) if item.seq >= 0 else not item.control or item.control > control
-
         async with self._changed:
-            sent = len(self._waiting) - self._unsent
-            remaining = [item for i, item in enumerate(self._waiting) if i >= sent or kept(item)]
-            self._waiting = deque(remaining)
-            self._bytes = sum(len(item.data) for item in remaining)
+            self._sent = deque(item for item in self._sent if not item.among(acked, control))
+            self._bytes = sum(len(item.data) for queue in (self._sent, self._unsent) for item in queue)
+            self._changed.notify_all()
+
+    async def _rewind(self, received: dict[str, int], control: int) -> None:
+        """Send again what the gateway has not received."""
+        async with self._changed:
+            again = [item for item in self._sent if not item.among(received, control)]
+            self._sent = deque(item for item in self._sent if item.among(received, control))
+            self._unsent.extendleft(reversed(again))
             self._changed.notify_all()
 
     async def _connect(self, hello: str, patience_s: float) -> ClientConnection:
@@ -259,7 +270,6 @@ class IngestClient:
                     max_size=1 << 20, open_timeout=max(1.0, patience_s), proxy=None,
                 )
                 try:
-                    connection.send  # noqa: B018
                     await connection.send(hello)
                     async with asyncio.timeout(max(1.0, patience_s)):
                         await self._greeted(protocol.decode_server(await connection.recv()))
@@ -269,9 +279,15 @@ class IngestClient:
                 return connection
             except InvalidURI as error:
                 raise CallRefused("bad_url", f"{self.url} is no WebSocket address", "use ws:// or wss://") from error
+            except InvalidStatus as error:
+                status = error.response.status_code
+                if status < 500:
+                    raise CallRefused("forbidden", f"{self.url} answers with status {status}", "check the address and the token") from error
+                failed: Exception = error
             except (OSError, InvalidHandshake, WebSocketException, TimeoutError) as error:
-                if clock() + pause_s > deadline:
-                    raise CallRefused("unreachable", f"{self.url} cannot be reached: {error or type(error).__name__}", "check the address") from error
+                failed = error
+            if clock() + pause_s > deadline:
+                raise CallRefused("unreachable", f"{self.url} cannot be reached: {failed or type(failed).__name__}", "check the address") from failed
             # Clients that were cut off together must not come back together.
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, 5.0)
@@ -283,13 +299,7 @@ class IngestClient:
             self.session, self.decisions, self._state = message.session, message.decisions, message.state
             self._heartbeat_s = message.heartbeat_s
         elif isinstance(message, protocol.Resumed):
-            async with self._changed:
-                self._unsent = 0
-                for item in reversed(self._waiting):
-                    if item.control and item.control <= message.control or item.seq >= 0 and item.seq <= message.received.get(str(item.source), -1):
-                        break
-                    self._unsent += 1
-                self._changed.notify_all()
+            await self._rewind(message.received, message.control)
         elif isinstance(message, protocol.Ended):
             self.ended = message
         else:

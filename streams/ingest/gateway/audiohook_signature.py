@@ -8,7 +8,9 @@ import hmac
 import re
 from collections.abc import Mapping
 
-REQUIRED = ("@request-target", "@authority", "audiohook-organization-id", "audiohook-session-id", "audiohook-correlation-id", "x-api-key")
+REQUIRED = ("@request-target", "audiohook-organization-id", "audiohook-session-id", "audiohook-correlation-id", "x-api-key")
+HOST = ("@authority", "host")
+"""One of these must be covered as well; older senders use the header."""
 MAX_AGE_S = 10
 MIN_NONCE = 22
 _INPUT = re.compile(r'\s*([a-z*][a-z0-9_.*-]*)=(\(([^)]*)\)((?:;[a-z]+=(?:"[^"]*"|\d+))*))\s*')
@@ -38,10 +40,12 @@ def problem(headers: Mapping[str, str], *, target: str, authority: str, keys: Ma
     label, parameters, inner, tail = match[1], match[2], match[3], match[4]
     components = re.findall(r'"([^"]*)"', inner)
     given = {name: text or number for name, text, number in _PARAMETER.findall(tail)}
-    values = {**headers, "@request-target": target, "@authority": authority.lower()}
+    values = {**headers, "@request-target": target, **dict.fromkeys(HOST, authority.lower())}
     missing = next((name for name in REQUIRED if name not in components or name not in values), None)
-    if missing or any(name not in values for name in components):
-        return f"the signature does not cover {missing}" if missing else "the signature covers a header that is not there"
+    if missing or not set(HOST) & set(components):
+        return f"the signature does not cover {missing or 'the host'}"
+    if any(name not in values for name in components):
+        return "the signature covers a header that is not there"
     if given.get("keyid") != key or given.get("alg", "hmac-sha256") != "hmac-sha256" or len(given.get("nonce", "")) < MIN_NONCE:
         return "the signature has another key, another algorithm or no nonce"
     created, expires = int(given.get("created") or 0), int(given.get("expires") or now + 1)

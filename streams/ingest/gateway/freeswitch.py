@@ -87,6 +87,6 @@ class FreeSwitchCodec:
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except ValueError:  # the metadata need not be JSON
         return {}
     return value if isinstance(value, dict) else {}
