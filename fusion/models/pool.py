@@ -17,12 +17,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from extractors.cues import LABELS, Posterior
+from fusion.taxonomy import ANCHORS, REFERENCE_PRIOR
 
 UNKNOWN = "unknown"
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights" / "pooling.json"
@@ -147,6 +149,21 @@ class LogPool:
             return None
         farthest = max(math.hypot(*anchor) for anchor in self._anchors.values())
         return round(min(1.0, math.hypot(*(value for value in point if value is not None)) / farthest), 4)
+
+
+UNMEASURED = PoolTable(
+    weights={"text": 1.0, "speech": 0.8, "face": 0.8},
+    prior=REFERENCE_PRIOR,
+    reference=dict.fromkeys(("text", "speech", "face"), REFERENCE_PRIOR),
+)
+"""Used while no measured table is installed."""
+
+
+@cache
+def default_pool() -> LogPool:
+    """The pool of the product: measured weights of `fusion/weights/pooling.json`, anchors of the taxonomy."""
+    table = msgspec.json.decode(WEIGHTS.read_bytes(), type=PoolTable) if WEIGHTS.is_file() else UNMEASURED
+    return LogPool(table, ANCHORS)
 
 
 def weights_of_gain(gain: Mapping[str, float]) -> dict[str, float]:
