@@ -24,7 +24,8 @@ from extractors.errors import InputError
 from fusion.events import EmotionEvent
 from fusion.metrics import ConversationMetrics, conversation_metrics, spans_of
 from fusion.settle import settled
-from streams.egress import chart, report_view
+from streams.egress import chart, faces, report_view
+from streams.egress.faces import FaceLog
 from streams.egress.headline import clock, headline
 from streams.records import Decision, Participant
 
@@ -57,7 +58,7 @@ def render(
     metrics = metrics or conversation_metrics(spans_of(kept), duration_ms)
     built = report_view.rows(kept, session.participants, session.decisions)
     index = {row.id: i for i, row in enumerate(built)}
-    analysed = [row.id for row in built if row.analysed]
+    analysed = [row.id for row in built if row.analysed and row.episodes]
     reason = next((row.note.removeprefix("withheld: ") for row in built if not row.analysed), None)
     story = headline(kept, analysed, reason)
     view, whole = report_view.window(duration_ms, story.at_ms)
@@ -79,7 +80,8 @@ def render(
         turns=report_view.turns(kept, built),
         curve_height=report_view.curve_height(len(curves)), faces=report_view.crop_urls(crops or {}, kept, built), row_of=index,
         index_of={e.id: i for i, e in enumerate(kept)},
-        facts=report_view.facts(metrics), figures=report_view.figures(metrics), valence=report_view.valence_table(metrics, built),
+        facts=report_view.facts(metrics), figures=report_view.figures(metrics, built), people=report_view.people(metrics, built),
+        valence=report_view.valence_table(metrics, built),
         parameters=report_view.parameters(metrics), labels=[s for s in LABELS if s in states],
         others=sorted({s for s in states if s not in (*LABELS, "unknown", "withheld")}), has_unknown="unknown" in states,
         has_withheld="withheld" in states, overview=bool(bins),
@@ -88,12 +90,17 @@ def render(
     )  # fmt: skip
 
 
-def write_report(result: Any, path: str | os.PathLike[str], *, crops: Mapping[str, bytes] | None = None) -> Path:
+def write_report(result: Any, path: str | os.PathLike[str], *, log: FaceLog | None = None) -> Path:
     """Render the result of a replay (`streams.replay.Replay`) into `path`; the recording is linked relative to it.
 
+    `log` remembers where faces were seen during the run; with it the page shows them at moments of change.
     Raises InputError where the file cannot be written.
     """
     target = Path(path)
+    crops: dict[str, bytes] = {}
+    if log is not None and result.info.video is not None:
+        wanted = faces.moments(result.events, log, result.start.participants, result.start.decisions)
+        crops = faces.crops(result.media, wanted, info=result.info)
     session = ReportSession(
         media=result.media.name,
         duration_ms=result.duration_ms,

@@ -213,20 +213,27 @@ def facts(m: ConversationMetrics) -> list[tuple[str, str]]:
     ]
 
 
-def figures(m: ConversationMetrics) -> list[tuple[str, str, list[str]]]:
+def people(m: ConversationMetrics, built: Sequence[Row]) -> list[ParticipantMetrics]:
+    """Participants who spoke, in the order of the rows of the axis."""
+    order = [row.id for row in built]
+    return sorted(m.participants, key=lambda p: order.index(p.participant) if p.participant in order else len(order))
+
+
+def figures(m: ConversationMetrics, built: Sequence[Row]) -> list[tuple[str, str, list[str]]]:
     """(name, explanation, value per participant) rows of the table."""
-    people = m.participants
+    spoke = people(m, built)
 
     def row(name: str, explanation: str, value: Any) -> tuple[str, str, list[str]]:
-        return name, explanation, [value(p) for p in people]
+        return name, explanation, [value(p) for p in spoke]
 
     return [
         row("Talk time", "voice activity", lambda p: clock(p.talk_ms)),
         row("Share of talk", "of all talk time", lambda p: _percent(p.talk_ratio)),
         row("Utterances", "in turns", lambda p: f"{p.utterances} in {p.turns}"),
-        row("Talk speed", "words a minute of voiced time", lambda p: _counted(p.words_per_min, "{:.0f}", p.worded_utterances)),
-        row("Loudness", "LUFS, mean by duration", lambda p: _counted(p.loudness_lufs, "{:.1f} LUFS", p.loudness_count)),
-        row("Answers after", "median from the end of the other's turn", lambda p: _counted(_in_seconds(p.response.median_ms), "{:.1f} s", p.response.count)),
+        row("Talk speed", "words a minute of voiced time · utterances", lambda p: _counted(p.words_per_min, "{:.0f}", p.worded_utterances)),
+        row("Loudness", "mean weighted by duration · utterances", lambda p: _counted(p.loudness_lufs, "{:.1f} LUFS", p.loudness_count)),
+        row("Answers after", "median from the end of the other's turn · answers",
+            lambda p: _counted(_in_seconds(p.response.median_ms), "{:.1f} s", p.response.count)),
         row("Interrupts", "and attempts", lambda p: f"{p.interruptions_made} and {p.interruption_attempts}"),
         row("Is interrupted", "successfully", lambda p: str(p.interrupted)),
     ]
@@ -236,7 +243,7 @@ def valence_table(m: ConversationMetrics, built: Sequence[Row]) -> list[dict[str
     """Valence by quarter and its trend; withheld participants are named with the reason and without any figure."""
     notes = {row.id: row for row in built}
     table: list[dict[str, Any]] = []
-    for p in m.participants:
+    for p in people(m, built):
         row = notes.get(p.participant)
         if p.valence is None or (row is not None and not row.analysed):
             table.append({"name": _name(p), "note": row.note if row else "withheld", "quarters": [], "trend": "", "change": ""})

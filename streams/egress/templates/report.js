@@ -133,7 +133,7 @@
     view = [start, start + length];
     body.style.setProperty("--t0", view[0]);
     body.style.setProperty("--span", length);
-    if (toChart && range) { range.start = view[0]; range.end = view[1]; }
+    if (toChart && range) range.setv({ start: view[0], end: view[1] }); // both at once: half a change would come back as one
     requestAnimationFrame(thin);
   };
   const zoom = by => {
@@ -177,7 +177,7 @@
     paint(doc);
     dark.addEventListener("change", () => paint(doc));
     range.change.connect(() => { if (Math.abs(range.start - view[0]) > 1e-6 || Math.abs(range.end - view[1]) > 1e-6) setView(range.start, range.end, false); });
-    range.start = view[0]; range.end = view[1];
+    range.setv({ start: view[0], end: view[1] });
     const ticks = doc.get_model_by_name("ticks"), fit = () => { ticks.desired_num_ticks = Math.max(3, Math.min(12, Math.round(ruler.clientWidth / 110))); };
     fit();
     addEventListener("resize", fit);

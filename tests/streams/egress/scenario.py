@@ -130,7 +130,7 @@ def spoken(
         },
         evidence=tuple(sorted(evidence, key=lambda e: -e.weight)),
         explanation=f"Perceived as {label}: voice {tone[0]}, speech {tone[1]}.",
-        context=Context(previous, previous is not None and previous != label, Association(0, "video", "declared", None, True) if video else None),
+        context=Context(previous, previous is not None and previous != label, Association(0, "video/0", "declared", None, True) if video else None),
         models={"transcription": "whisper-base@1f2e3d4c", "speech_emotion": "speech-head@aa11bb22", "text_emotion": "text-head@cc33dd44"},
         policy=PolicyStamp("analysed", "customers are analysed"),
     )
