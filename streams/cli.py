@@ -26,6 +26,10 @@ COMMANDS = {
     "doctor": "streams.commands.doctor",
     "train": "streams.commands.learn",
     "evaluate": "streams.commands.learn",
+    "worker": "streams.commands.live",
+    "gateway": "streams.commands.live",
+    "send": "streams.commands.live",
+    "asyncapi": "streams.commands.live",
 }
 """Command -> module that defines it under the same name; loaded when it is called, so that `--help` is quick."""
 

@@ -1,0 +1,140 @@
+"""The live commands: `worker`, `gateway`, `send`, `asyncapi`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from extractors.errors import InputError
+
+bootstrap_option = click.option("--bootstrap", metavar="HOST:PORT[,…]", help="Kafka bootstrap servers.")
+namespace_option = click.option("--namespace", default="", help="Stands in front of every topic and group name.")
+
+
+@click.command()
+@click.option("--stages", default="all", show_default=True, help="all, or some of segment,hear,look,fuse.")
+@bootstrap_option
+@namespace_option
+@click.option("--partitions", type=click.IntRange(1, 1000), default=8, show_default=True, help="Partitions of every topic; the same for all workers.")
+@click.option("--replication", type=click.IntRange(1, 9), default=1, show_default=True, help="Replication of topics that do not exist yet.")
+@click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the tables lie (default: the user's state folder).")
+@click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True)
+@click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the speech model.")
+def worker(stages: str, bootstrap: str | None, namespace: str, partitions: int, replication: int, state_dir: Path | None, model_profile: str, threads: int) -> int:
+    """Run stages of the topology as Faust workers on Kafka until SIGTERM. Add workers to scale; a killed one loses nothing."""
+    from streams.runtimes.kafka import WorkerConfig, run_worker
+    from streams.topology import STAGES, TOPOLOGY, Options, Resources
+
+    names = list(STAGES) if stages == "all" else [name.strip() for name in stages.split(",") if name.strip()]
+    for name in names:
+        if name not in STAGES:
+            raise InputError(f"no stage is called {name}", where="--stages", cure=f"use all or some of {','.join(STAGES)}")
+    config = WorkerConfig(namespace=namespace, partitions=partitions, replication=replication, state_dir=str(state_dir) if state_dir else None)
+    resources = Resources(Options(profile=model_profile), threads=threads)
+    return run_worker([STAGES[name] for name in names], _needed(bootstrap), config, resources=resources, graph=TOPOLOGY)
+
+
+@click.command()
+@bootstrap_option
+@namespace_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback unless you open it.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--audiosocket-port", type=click.IntRange(0, 65535), help="Also listen for Asterisk AudioSocket connections (TCP).")
+@click.option("--settings", type=click.Path(path_type=Path, dir_okay=False), help="Gateway settings in TOML: tokens, limits, roles and notice per vendor.")
+@click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help="Policy file: who is analysed for what.")
+@click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True, help="Without --bootstrap: models of this process.")
+@click.option("--events", type=click.Path(path_type=Path, dir_okay=False), help="Without --bootstrap: write events here as JSON Lines (default: standard output).")
+def gateway(
+    bootstrap: str | None, namespace: str, host: str, port: int, audiosocket_port: int | None, settings: Path | None, policy: Path | None,
+    model_profile: str, events: Path | None,
+) -> None:
+    """Take live calls in: own WebSocket protocol, Twilio, Genesys AudioHook, FreeSWITCH, Asterisk AudioSocket, and a capture page.
+
+    With --bootstrap the media go to Kafka for `affectstream worker`; without it the calls are analysed in this process.
+    """
+    from streams import policy as policies
+
+    rules = policies.load(policy)
+    asyncio.run(_gateway(bootstrap, namespace, host, port, audiosocket_port, _settings(settings), rules, model_profile, events))
+
+
+async def _gateway(
+    bootstrap: str | None, namespace: str, host: str, port: int, audiosocket_port: int | None, settings: Any, rules: Any, profile: str, events: Path | None,
+) -> None:
+    from streams.ingest.gateway.registry import Gateway
+    from streams.ingest.gateway.server import run
+    from streams.ingest.gateway.sinks import EmbeddedSink, KafkaSink
+    from streams.runtimes.kafka_client import MediaPublisher
+    from streams.topology import Options, Resources
+
+    click.echo(f"gateway on http://{host}:{port} (capture page: /capture, health: /healthz)", err=True)
+    if bootstrap:
+        async with MediaPublisher(bootstrap, namespace=namespace) as publisher:
+            await run(Gateway(KafkaSink(publisher), settings, rules), host, port, audiosocket_port=audiosocket_port)
+        return
+    resources = Resources(Options(profile=profile))
+    resources.speech.warm_up()
+    encoder = msgspec.json.Encoder(order="deterministic")
+    target = events.open("ab", buffering=0) if events else sys.stdout.buffer
+
+    def emit(event: Any) -> None:
+        target.write(encoder.encode(event) + b"\n")
+        target.flush()
+
+    await run(Gateway(EmbeddedSink(resources, emit), settings, rules), host, port, audiosocket_port=audiosocket_port)
+
+
+@click.command()
+@click.argument("media", type=click.Path(path_type=Path))
+@click.option("--to", "url", required=True, metavar="ws://HOST:PORT/v1/ingest", help="The gateway.")
+@click.option("--speed", type=click.FloatRange(0.0), default=1.0, show_default=True, help="Factor of real time; 0 as fast as the gateway takes it.")
+@click.option("--calls", type=click.IntRange(1, 2000), default=1, show_default=True, help="So many calls at once: a load generator.")
+@click.option("--stagger", type=click.FloatRange(0.0), default=0.0, show_default=True, help="Seconds over which the calls begin.")
+@click.option("--channels", help="Who speaks on which channel: left=customer,right=agent.")
+@click.option("--language", help="Language of the speech (ISO 639-1).")
+@click.option("--session", help="Name of the call.")
+@click.option("--notice", help="State that the exposed persons were informed, and how; without it no emotion is analysed.")
+@click.option("--token", help="Shared secret of the gateway.")
+def send(
+    media: Path, url: str, speed: float, calls: int, stagger: float, channels: str | None, language: str | None, session: str | None,
+    notice: str | None, token: str | None,
+) -> int:
+    """Play a recording as live calls against a gateway; prints one JSON object with what was sent."""
+    from streams.ingest.send import send as play
+    from streams.records import Notice
+
+    stated = Notice(True, notice) if notice else None
+    report = asyncio.run(play(media, url, speed=speed, calls=calls, stagger_s=stagger, channels=channels, language=language, session=session, notice=stated, token=token))
+    click.echo(msgspec.json.encode(report).decode())
+    return 0 if report.completed == report.calls else 1
+
+
+@click.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI 3 document of all topics, generated from the topic table."""
+    from streams.asyncapi import document
+
+    click.echo(json.dumps(document(), indent=2, ensure_ascii=False))
+
+
+def _needed(bootstrap: str | None) -> str:
+    if not bootstrap:
+        raise InputError("no broker is named", where="--bootstrap", cure="give --bootstrap HOST:PORT or set AFFECTSTREAM_WORKER_BOOTSTRAP")
+    return bootstrap
+
+
+def _settings(file: Path | None) -> Any:
+    from streams.ingest.gateway.settings import GatewaySettings
+
+    if file is None:
+        return GatewaySettings()
+    try:
+        return msgspec.convert(tomllib.loads(file.read_text("utf-8")), GatewaySettings)
+    except (OSError, ValueError) as error:
+        raise InputError("gateway settings cannot be used", where=f"{file}: {error}", cure="compare docs/ingest.md") from error
