@@ -194,3 +194,46 @@ def test_probe_says_what_the_file_is(tmp_path: Path) -> None:
     assert (info.video.width, info.video.height, info.video.rotation) == (64, 48, 90)
     assert info.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert info.duration_ms is not None and abs(info.duration_ms - 3_000) < 60
+
+
+def test_recordings_joined_end_to_end_go_on(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.ts", Sound(tone(3, RATE)[None], RATE), Pictures(STAMPS)).read_bytes()
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(one + one)
+    reader = open_media(joined, session="s")
+    records = list(reader)
+    ends = [record.media_ms for record in records if isinstance(record, SourceEnd)]
+    assert all(end == pytest.approx(6_000, abs=150) for end in ends)
+    assert len(seen(records)) == pytest.approx(60, abs=2)
+    assert any("start again" in problem for problem in reader.problems)
+
+
+def test_a_rate_that_changes_on_the_way_is_converted(tmp_path: Path) -> None:
+    import av
+
+    path = tmp_path / "changing.aac"
+    parts = []
+    for rate in (44100, 48000):
+        part = tmp_path / f"{rate}.aac"
+        with av.open(str(part), "w", format="adts") as container:
+            stream = container.add_stream("aac", rate=rate, layout="mono")
+            for at in range(0, 2 * rate, 1024):
+                frame = av.AudioFrame.from_ndarray(tone(1024 / rate, rate)[None].astype(np.float32) / 32768, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = rate, at
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        parts.append(part.read_bytes())
+    path.write_bytes(b"".join(parts))
+    reader = open_media(path, session="s")
+    chunks = [record for record in reader if isinstance(record, AudioChunk)]
+    assert {chunk.rate for chunk in chunks} == {44100}
+    assert chunks[-1].start_ms == pytest.approx(4_100, abs=250)
+    assert any("format changes" in problem for problem in reader.problems)
+
+
+def test_progress_runs_from_the_start_to_the_end_of_the_part(tmp_path: Path) -> None:
+    path = write(tmp_path / "call.wav", Sound(babble(5, 8000)[None], 8000))
+    reader = open_media(path, session="s", from_ms=2_000, to_ms=4_000)
+    assert (reader.position_ms, reader.duration_ms) == (2_000, 4_000)
+    positions = [reader.position_ms for _ in reader]
+    assert positions == sorted(positions) and positions[-1] == 4_000
