@@ -30,8 +30,8 @@ models: $(MODELS)
 samples: $(SAMPLES)
 
 demo: $(SAMPLES)
-	$(BIN)/affectstream replay samples/support_call.wav samples/composed_clip.mp4 \
-	  --channels left=customer,right=agent --out demo
+	$(BIN)/affectstream replay samples/support_call.wav --channels left=customer,right=agent --out demo
+	$(BIN)/affectstream replay samples/composed_clip.mp4 --channels mix=customer,video=customer --out demo
 	@echo; echo "Open demo/support_call/report.html and demo/composed_clip/report.html in a browser."
 
 test: $(SAMPLES)

@@ -98,6 +98,17 @@ class StreamingResampler:
         rest = self._produce(blocks)
         return rest[: len(rest) - surplus] if surplus else rest
 
+    def snapshot(self) -> bytes:
+        """State as bytes: the input that later output still needs, and the positions reached."""
+        positions = (self._buffer_start, self._read, self._written, int(self._ended))
+        return np.array(positions, "<i8").tobytes() + self._buffer.astype("<f4").tobytes()
+
+    def restore(self, state: bytes) -> None:
+        """Take over what `snapshot` of a resampler of the same rates gave."""
+        start, read, written, ended = (int(value) for value in np.frombuffer(state[:32], "<i8"))
+        self._buffer_start, self._read, self._written, self._ended = start, read, written, bool(ended)
+        self._buffer = np.frombuffer(state[32:], "<f4").astype(np.float32)
+
     def _produce(self, end: int) -> Floats:
         """Output samples from the last one written to `end`, in whole blocks; forgets input no longer needed."""
         blocks = [self._convolve(first) for first in range(self._written, end, self._block)]

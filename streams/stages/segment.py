@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
-from extractors.speech.resample import StreamingResampler
-from extractors.speech.segment import Segmenter, SegmentOptions
+from extractors.speech.resample import StreamingResampler, as_int16
+from extractors.speech.segment import Segment, Segmenter, SegmentOptions
 from msgspec import Struct
 
 from streams.records import AudioChunk, Output, SessionEnd, SessionStart, SourceEnd, Utterance, Watermark
@@ -26,6 +26,7 @@ class _Source:
         self.resampler: StreamingResampler | None = None
         self.rate = 0
         self.next_sample = 0
+        self.base_ms = 0
         self.last_seq = -1
         self.index = 0
         self.watermark_ms = 0
@@ -41,6 +42,7 @@ class _SourceState(Struct):
     ended: bool
     rate: int
     next_sample: int
+    base_ms: int
     segmenter: bytes
     resampler: bytes
 
@@ -78,7 +80,7 @@ class SegmentStage:
 
     def snapshot(self) -> bytes:
         states = {
-            name: _SourceState(s.last_seq, s.index, s.watermark_ms, s.ended, s.rate, s.next_sample, s.segmenter.snapshot(), s.resampler.snapshot() if s.resampler else b"")
+            name: _SourceState(s.last_seq, s.index, s.watermark_ms, s.ended, s.rate, s.next_sample, s.base_ms, s.segmenter.snapshot(), s.resampler.snapshot() if s.resampler else b"")
             for name, s in self._sources.items()
         }
         return msgspec.msgpack.encode(states)
@@ -87,7 +89,7 @@ class SegmentStage:
         for name, saved in msgspec.msgpack.decode(state, type=dict[str, _SourceState]).items():
             source = self._sources[name]
             source.last_seq, source.index, source.watermark_ms = saved.last_seq, saved.index, saved.watermark_ms
-            source.ended, source.rate, source.next_sample = saved.ended, saved.rate, saved.next_sample
+            source.ended, source.rate, source.next_sample, source.base_ms = saved.ended, saved.rate, saved.next_sample, saved.base_ms
             source.segmenter.restore(saved.segmenter)
             if saved.rate:
                 source.resampler = StreamingResampler(saved.rate, RATE)
@@ -99,18 +101,25 @@ class SegmentStage:
         source.last_seq = chunk.seq
         if source.resampler is None:
             source.resampler, source.rate = StreamingResampler(chunk.rate, RATE), chunk.rate
-        pcm = np.frombuffer(chunk.payload, dtype="<i2")
-        if chunk.start_sample > source.next_sample:
-            silence = np.zeros(chunk.start_sample - source.next_sample, dtype="<i2")
-            pcm = np.concatenate([silence, pcm])
-        elif chunk.start_sample < source.next_sample:
-            pcm = pcm[source.next_sample - chunk.start_sample :]
+            # A recording read from its middle, or a track that begins late: analysis begins there, on a whole millisecond.
+            source.base_ms = chunk.start_sample * 1000 // chunk.rate
+            source.next_sample = source.base_ms * chunk.rate // 1000
+            source.watermark_ms = source.base_ms // WATERMARK_STEP_MS * WATERMARK_STEP_MS
+        outputs: list[Output] = []
+        while chunk.start_sample > source.next_sample:  # silence of a gap goes in by the second: it may last for hours
+            silence = np.zeros(min(chunk.start_sample - source.next_sample, chunk.rate), np.int16)
+            outputs += self._take(chunk.source, source, silence)
+        pcm = np.frombuffer(chunk.payload, dtype="<i2").astype(np.int16, copy=False)
+        return outputs + self._take(chunk.source, source, pcm[source.next_sample - chunk.start_sample :])
+
+    def _take(self, name: str, source: _Source, pcm: np.ndarray) -> list[Output]:
+        assert source.resampler is not None
         source.next_sample += len(pcm)
-        return self._push(chunk.source, source, source.resampler.push(pcm))
+        return self._push(name, source, source.resampler.push(pcm))
 
     def _push(self, name: str, source: _Source, samples: np.ndarray) -> list[Output]:
-        outputs: list[Output] = [self._utterance(name, source, piece) for piece in source.segmenter.push(to_int16(samples))]
-        reached = source.segmenter.read_ms // WATERMARK_STEP_MS * WATERMARK_STEP_MS
+        outputs: list[Output] = [self._utterance(name, source, piece) for piece in source.segmenter.push(as_int16(samples))]
+        reached = (source.base_ms + source.segmenter.read_ms) // WATERMARK_STEP_MS * WATERMARK_STEP_MS
         if reached > source.watermark_ms:
             source.watermark_ms = reached
             outputs.append(Watermark(self._session, name, "segment", reached))
@@ -128,16 +137,12 @@ class SegmentStage:
         outputs.append(Watermark(self._session, name, "segment", end_ms, final=True))
         return outputs
 
-    def _utterance(self, name: str, source: _Source, piece) -> Utterance:  # type: ignore[no-untyped-def]
+    def _utterance(self, name: str, source: _Source, piece: Segment) -> Utterance:
         utterance = Utterance(
-            self._session, source.participant, name, source.index, piece.start_ms, piece.end_ms,
+            self._session, source.participant, name, source.index, source.base_ms + piece.start_ms, source.base_ms + piece.end_ms,
             piece.pcm.astype("<i2").tobytes(), piece.partial, piece.cut, round(piece.speech_probability, 4),
         )
         if not piece.partial:
             source.index += 1
         return utterance
 
-
-def to_int16(samples: np.ndarray) -> np.ndarray:
-    """Float samples in [-1, 1) to int16, rounded and clipped. Everything downstream is a function of these integers."""
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
