@@ -106,7 +106,8 @@ def moments(
             continue
         join = event.context.association
         source = join.source if join is not None and join.source else video.get(event.participant, "video/0")
-        track = join.track if join is not None and join.method != "none" and join.track >= 0 else _track_of(event.participant)
+        certain = join is not None and (join.accepted or join.method == "none")
+        track = join.track if join is not None and certain else None
         seen = log.best(source, track, event.start_ms, event.end_ms)
         if seen is None and join is not None and join.method == "declared":
             seen = log.best(source, None, event.start_ms, event.end_ms)
@@ -119,15 +120,9 @@ def moments(
 
 
 def _allowed(event: EmotionEvent, decisions: Mapping[str, Decision]) -> bool:
-    joined = _track_of(event.participant) is None
-    decision = decisions.get(event.participant) or (None if joined else decisions.get(UNJOINED_FACES))
+    unjoined = event.participant.startswith("face-")
+    decision = decisions.get(event.participant) or (decisions.get(UNJOINED_FACES) if unjoined else None)
     return event.status != "withheld" and decision is not None and decision.emotion
-
-
-def _track_of(participant: str) -> int | None:
-    """Track of an unjoined face (``face-3``)."""
-    name, _, number = participant.rpartition("-")
-    return int(number) if name == "face" and number.isdigit() else None
 
 
 def crops(

@@ -84,7 +84,7 @@ def render(
         valence=report_view.valence_table(metrics, built),
         parameters=report_view.parameters(metrics), labels=[s for s in LABELS if s in states],
         others=sorted({s for s in states if s not in (*LABELS, "unknown", "withheld")}), has_unknown="unknown" in states,
-        has_withheld="withheld" in states, overview=bool(bins),
+        has_withheld="withheld" in states, overview=bool(bins), cell=f"{duration_ms / report_view.OVERVIEW_BINS / 1000:.0f} s",
         view=view, statement=STATEMENT, bokeh=version, script=Markup(script), data=_json_block(data), css=_text("report.css"),
         js=_text("report.js"), language=session.language or _language(kept), models=_models(kept),
     )  # fmt: skip
@@ -93,11 +93,13 @@ def render(
 def write_report(result: Any, path: str | os.PathLike[str], *, log: FaceLog | None = None) -> Path:
     """Render the result of a replay (`streams.replay.Replay`) into `path`; the recording is linked relative to it.
 
-    `log` remembers where faces were seen during the run; with it the page shows them at moments of change.
+    `log` (or the result's own `faces`) remembers where faces were seen during the run; with it the page shows them at
+    moments of change.
     Raises InputError where the file cannot be written.
     """
     target = Path(path)
     crops: dict[str, bytes] = {}
+    log = log or getattr(result, "faces", None)
     if log is not None and result.info.video is not None:
         wanted = faces.moments(result.events, log, result.start.participants, result.start.decisions)
         crops = faces.crops(result.media, wanted, info=result.info)

@@ -12,6 +12,7 @@ from fusion.events import EmotionEvent
 from fusion.metrics import ConversationMetrics, ParticipantMetrics
 from streams.egress.chart import Bin
 from streams.egress.headline import clock
+from streams.policy import UNJOINED_FACES
 from streams.records import Decision, Participant
 
 EPISODE_GAP_MS = 45_000
@@ -74,7 +75,7 @@ def rows(events: Sequence[EmotionEvent], participants: Sequence[Participant], de
     curves = 0
     for name in order:
         mine = [e for e in events if e.participant == name]
-        decision = decisions.get(name)
+        decision = decisions.get(name) or (decisions.get(UNJOINED_FACES) if name.startswith("face-") else None)
         shown = any(e.status != "withheld" and e.label is not None for e in mine)
         analysed = decision.emotion if decision is not None else shown or not mine
         stamp = next((e.policy.reason for e in mine if e.policy and e.status == "withheld"), "")
@@ -150,7 +151,8 @@ def entry(event: EmotionEvent, index: int, row: int) -> dict[str, Any]:
         "said": event.transcript.text if event.transcript else "", "lang": event.transcript.language if event.transcript else "",
     }
     if withheld:
-        return item
+        observed = event.policy is not None and event.policy.decision == "observables"
+        return item | ({"x": event.explanation} if observed else {})
     top = sorted(event.probabilities.items(), key=lambda pair: (-pair[1], pair[0]))
     item |= {
         "pr": [[label, round(p, 3)] for label, p in top if p >= 0.005][:8],
@@ -207,8 +209,8 @@ def facts(m: ConversationMetrics) -> list[tuple[str, str]]:
     parameters = m.parameters
     return [
         ("Somebody speaks", clock(m.talk_ms)),
-        (f"Nobody speaks, {parameters.non_talk_min_ms / 1000:g} s or longer", f"{_seconds(m.non_talk_ms)} · {_times(len(m.non_talk))}"),
-        ("Several speak at once", f"{_seconds(m.overlap_ms)} · {_times(len(m.overlaps))}"),
+        (f"Nobody speaks, {parameters.non_talk_min_ms / 1000:g} s or longer", _spent(m.non_talk_ms, len(m.non_talk))),
+        ("Several speak at once", _spent(m.overlap_ms, len(m.overlaps))),
         ("Interruptions", f"{made} · {len(m.interruptions) - made} attempt{'' if len(m.interruptions) - made == 1 else 's'}"),
     ]
 
@@ -231,7 +233,7 @@ def figures(m: ConversationMetrics, built: Sequence[Row]) -> list[tuple[str, str
         row("Share of talk", "of all talk time", lambda p: _percent(p.talk_ratio)),
         row("Utterances", "in turns", lambda p: f"{p.utterances} in {p.turns}"),
         row("Talk speed", "words a minute of voiced time · utterances", lambda p: _counted(p.words_per_min, "{:.0f}", p.worded_utterances)),
-        row("Loudness", "mean weighted by duration · utterances", lambda p: _counted(p.loudness_lufs, "{:.1f} LUFS", p.loudness_count)),
+        row("Loudness", "LUFS, weighted by duration · utterances", lambda p: _counted(p.loudness_lufs, "{:.1f}", p.loudness_count)),
         row("Answers after", "median from the end of the other's turn · answers",
             lambda p: _counted(_in_seconds(p.response.median_ms), "{:.1f} s", p.response.count)),
         row("Interrupts", "and attempts", lambda p: f"{p.interruptions_made} and {p.interruption_attempts}"),
@@ -288,8 +290,8 @@ def _name(p: ParticipantMetrics) -> str:
     return p.participant[:1].upper() + p.participant[1:]
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+def _spent(ms: int, count: int) -> str:
+    return "never" if not count else f"{_seconds(ms)} · {'once' if count == 1 else f'{count} times'}"
 
 
 def _seconds(ms: int) -> str:

@@ -43,6 +43,7 @@
     if (e.said) parts.push(el("blockquote", { dir: "auto", lang: e.lang || null }, e.said));
     if (withheld) {
       parts.push(el("p", {}, `No emotion is inferred here: ${e.why || row.note || "policy forbids it"}. Words and conversation figures are not affected.`));
+      if (e.x) parts.push(el("h3", {}, "What was observed"), el("p", { dir: "auto" }, e.x));
       return panel.replaceChildren(...parts);
     }
     if (e.st === "unknown") parts.push(el("p", {}, "The system abstains: no label is likely enough to be stated."));
@@ -126,13 +127,23 @@
     if (media && media.readyState > 0) media.currentTime = position / 1000;
   };
 
-  // One window on the axis.
+  // One window on the axis. What lies outside is taken out of the layout: a three-hour call has thousands of spans.
+  const placed = [...lanes.querySelectorAll(".lane i")].map(node => ({
+    node, start: +node.style.getPropertyValue("--s"), end: +node.style.getPropertyValue("--e"), shown: true,
+  }));
+  const cull = () => {
+    for (const item of placed) {
+      const shown = item.end >= view[0] && item.start <= view[1];
+      if (shown !== item.shown) { item.node.style.display = shown ? "" : "none"; item.shown = shown; }
+    }
+  };
   const setView = (start, end, toChart = true) => {
     const [low, high] = data.whole, length = Math.min(Math.max(end - start, 4), high - low);
     start = Math.max(low, Math.min(start, high - length));
     view = [start, start + length];
-    body.style.setProperty("--t0", view[0]);
-    body.style.setProperty("--span", length);
+    lanes.style.setProperty("--t0", view[0]);
+    lanes.style.setProperty("--span", length);
+    cull();
     if (toChart && range) range.setv({ start: view[0], end: view[1] }); // both at once: half a change would come back as one
     requestAnimationFrame(thin);
   };
@@ -181,6 +192,7 @@
     const ticks = doc.get_model_by_name("ticks"), fit = () => { ticks.desired_num_ticks = Math.max(3, Math.min(12, Math.round(ruler.clientWidth / 110))); };
     fit();
     addEventListener("resize", fit);
+    settle();
     body.dataset.charts = "ready";
   };
 
@@ -241,7 +253,7 @@
 
   // Playback follows and leads.
   if (media) {
-    const there = () => { $("player").hidden = false; };
+    const there = () => { $("player").hidden = false; settle(); };
     if (media.readyState > 0) there();
     media.addEventListener("loadedmetadata", there);
     media.addEventListener("error", () => { $("player").hidden = true; $("missing").hidden = false; });
@@ -258,12 +270,18 @@
     media.addEventListener("pause", () => { body.classList.remove("live"); select(at(media.currentTime * 1000), { seek: false, scroll: false }); say(media.currentTime * 1000); });
   }
 
+  const settle = () => { // axis and transcript on one screen: the list ends where the first screen ends
+    if (turns.offsetParent) turns.style.setProperty("--above", `${Math.round(turns.getBoundingClientRect().top + scrollY)}px`);
+  };
+  settle();
   addEventListener("hashchange", fromAddress);
+  addEventListener("resize", settle);
   addEventListener("resize", thin);
   if (!fromAddress() && events.length) {
     const first = data.turn !== null ? at(data.turn) : Math.max(0, events.findIndex(e => e.st !== "withheld"));
     select(first, { write: false, seek: false, sheet: false, scroll: !narrow.matches });
   }
+  cull();
   thin();
   if (events.length) curves().catch(problem => { console.warn(problem); body.classList.add("nochart"); body.dataset.charts = "none"; });
   else body.dataset.charts = "none";

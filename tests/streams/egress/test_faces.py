@@ -105,6 +105,8 @@ def test_the_first_event_and_every_change_is_shown_and_nothing_else() -> None:
 
 
 def turned(events: list[EmotionEvent], participant: str, **changes: object) -> list[EmotionEvent]:
+    if participant.startswith("face-"):
+        changes["context"] = Context(None, False, Association(0, "video/0", "none"))
     return [msgspec.structs.replace(e, participant=participant, **changes) for e in events if e.participant == "customer"]
 
 

@@ -19,6 +19,8 @@ from streams.egress.report import ReportSession, render
 from streams.records import Decision, Participant
 from tests.streams.egress.scenario import right_to_left, round_table, support_call
 
+pytestmark = pytest.mark.integration
+
 YES = Decision(True, True, True, "role customer: analysed")
 NO = Decision(True, True, False, "employees are not emotion-analysed")
 PEOPLE = (Participant("customer", "customer"), Participant("agent", "employee"))
@@ -167,10 +169,10 @@ def test_the_headline_tells_the_story() -> None:
 
 def test_a_three_hour_call_opens_on_the_turn_with_an_overview(open_page: Callable[..., Any]) -> None:
     page = open_page(page_of("three hours"))
-    start, span = (page.evaluate(f"+document.body.style.getPropertyValue('{name}')") for name in ("--t0", "--span"))
+    start, span = (page.evaluate(f"+document.getElementById('lanes').style.getPropertyValue('{name}')") for name in ("--t0", "--span"))
     assert 500 < span < 700 and start < 56 * 60 < start + span
     page.locator("#all").click()
-    assert page.evaluate("+document.body.style.getPropertyValue('--span')") > 10_000
+    assert page.evaluate("+document.getElementById('lanes').style.getPropertyValue('--span')") > 10_000
     assert page.evaluate("Bokeh.documents[0].get_model_by_name('view').end") > 10_000, "the curves zoom with the spans"
     box = page.locator("#c-overview").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
@@ -253,7 +255,8 @@ def test_zooming_moves_spans_and_curves_together_and_the_pointer_hits_what_it_sh
     page = open_page(page_of("call"))
     for _ in range(3):
         page.keyboard.press("+")
-    assert page.evaluate("Math.abs(Bokeh.documents[0].get_model_by_name('view').start - document.body.style.getPropertyValue('--t0')) < 1e-6")
+    curves, spans = "Bokeh.documents[0].get_model_by_name('view').start", "document.getElementById('lanes').style.getPropertyValue('--t0')"
+    assert page.evaluate(f"Math.abs({curves} - {spans}) < 1e-6")
     shown = [i for i in range(len(EVENTS)) if page.locator(f".sp[data-i='{i}']").evaluate("s => { const r = s.getBoundingClientRect(),"
              " l = s.closest('.lane').getBoundingClientRect(); return r.left > l.left + 5 && r.right < l.right - 5 }")]
     assert 5 < len(shown) < 60
