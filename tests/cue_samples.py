@@ -66,13 +66,17 @@ def speech_cues(
     speech_emotion: Posterior | None = None,
     envelope_db: tuple[float, ...] = (),
 ) -> SpeechCues:
-    words = tuple(Word(word, start_ms + 100 * i, start_ms + 100 * i + 90, 0.9) for i, word in enumerate((text or "").split()))
+    words = tuple(
+        Word(word, start_ms + 100 * i, start_ms + 100 * i + 90, 0.9) for i, word in enumerate((text or "").split())
+    )
     transcript = None if text is None else Transcript(text, "en", 1.0, words, model="whisper-base@00000000")
     prosody = Prosody(
         end_ms - start_ms, 0.8, 180.0, 6.0, energy_dbfs=-23.0, loudness_lufs=-21.0, rate_words_s=2.4,
         relative=relative or {}, baseline_utterances=5 if relative else 0, pitch_vs_baseline_st=pitch_st,
     )  # fmt: skip
-    return SpeechCues(start_ms, end_ms, AudioQuality(0.9), transcript, prosody, speech_emotion, text_emotion, envelope_db)
+    return SpeechCues(
+        start_ms, end_ms, AudioQuality(0.9), transcript, prosody, speech_emotion, text_emotion, envelope_db
+    )
 
 
 @st.composite

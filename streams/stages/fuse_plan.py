@@ -60,9 +60,9 @@ class Plan:
 
     def subject(self, participant: str) -> Subject:
         """Whom an event is about: declared, undeclared, or a face of its own. No decision means withheld."""
-        fallback = self.faces if participant.startswith("face-") and participant not in self._roles else WITHHELD
-        decision = self._decisions.get(participant, fallback)
-        role = self._roles.get(participant) or ("participant" if fallback is self.faces else "unknown")
+        unjoined = participant.startswith("face-") and participant not in self._roles
+        decision = self._decisions.get(participant, self.faces if unjoined else WITHHELD)
+        role = self._roles.get(participant, "participant" if unjoined else "unknown")
         return Subject(self.session, participant, role, decision)
 
     def owner(self, source: str) -> str | None:

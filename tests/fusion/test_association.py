@@ -29,7 +29,10 @@ def syllables(rng: np.random.Generator, ms: int) -> Series:
 
 
 def level(opening: Series) -> list[float]:
-    return [20 * np.log10(np.sqrt(np.mean((0.3 * opening[i : i + 10]) ** 2)) + 0.003) for i in range(0, len(opening) - 9, 10)]
+    return [
+        20 * np.log10(np.sqrt(np.mean((0.3 * opening[i : i + 10]) ** 2)) + 0.003)
+        for i in range(0, len(opening) - 9, 10)
+    ]
 
 
 def mouth(rng: np.random.Generator, opening: Series, start_ms: int, fps: float) -> list[tuple[int, float]]:
@@ -62,7 +65,9 @@ def dialogue(seed: int, fps: float, faces: Sequence[str], count: int = 8) -> lis
     """(joined track, accepted) per utterance of one voice."""
     rng, joins, result = np.random.default_rng(seed), Joins(), []
     for i in range(count):
-        found = joins.resolve("customer", utterance(rng, fps, faces, int(rng.choice([1500, 2500, 4000, 6000]))), 10_000 * i)
+        found = joins.resolve(
+            "customer", utterance(rng, fps, faces, int(rng.choice([1500, 2500, 4000, 6000]))), 10_000 * i
+        )
         result.append((found.track, found.accepted) if found else (-1, False))
     return result
 

@@ -63,5 +63,7 @@ def test_a_forged_share_or_direction_is_found() -> None:
     turned = tuple(msgspec.structs.replace(piece, supports=not piece.supports) for piece in event.evidence)
     forged = msgspec.structs.replace(event, evidence=turned)
     assert "yet without it" in verify(forged, posteriors_of(span), POOL).problems[0]
-    weights = {n: msgspec.structs.replace(use, weight=0.5) if use.present else use for n, use in event.modalities.items()}
+    weights = {
+        n: msgspec.structs.replace(use, weight=0.5) if use.present else use for n, use in event.modalities.items()
+    }
     assert verify(msgspec.structs.replace(event, modalities=weights), posteriors_of(span), POOL).problems

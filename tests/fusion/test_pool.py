@@ -30,7 +30,9 @@ def test_the_order_of_the_modalities_changes_nothing(given_: dict[str, Posterior
 
 
 @given(modalities, posteriors(), st.sampled_from(["text", "speech", "face"]))
-def test_a_missing_modality_gives_the_pool_of_the_rest(given_: dict[str, Posterior], other: Posterior, gone: str) -> None:
+def test_a_missing_modality_gives_the_pool_of_the_rest(
+    given_: dict[str, Posterior], other: Posterior, gone: str
+) -> None:
     """Absent, of no quality, or unknown to the table: all the same."""
     rest = {name: p for name, p in given_.items() if name != gone}
     silent = Posterior(other.probabilities, 0.0, other.valence, other.arousal)
@@ -69,7 +71,10 @@ def test_agreement_makes_surer_and_conflict_less_sure() -> None:
 
 def test_a_rounded_zero_is_no_veto() -> None:
     certain = Posterior(probabilities={label: float(label == "neutral") for label in LABELS})
-    assert POOL.fuse({"face": certain, "text": posterior("anger", 0.97), "speech": posterior("anger", 0.97)}).best == "anger"
+    assert (
+        POOL.fuse({"face": certain, "text": posterior("anger", 0.97), "speech": posterior("anger", 0.97)}).best
+        == "anger"
+    )
 
 
 @given(modalities, st.sampled_from(["text", "speech", "face"]))

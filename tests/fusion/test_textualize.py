@@ -35,7 +35,9 @@ EMOTION_WORDS = re.compile(
 )
 
 
-def face(units: dict[str, tuple[float, float]] | None = None, usable: int = 10, reasons: tuple[str, ...] = ()) -> FaceSpan:
+def face(
+    units: dict[str, tuple[float, float]] | None = None, usable: int = 10, reasons: tuple[str, ...] = ()
+) -> FaceSpan:
     activity = {code: UnitActivity(*values) for code, values in (units or {}).items()}
     return FaceSpan("video/0", 1, 10, usable, 0.9 if usable else 0.0, None, activity, reasons)
 
@@ -44,7 +46,7 @@ def test_a_full_sentence_reads_as_documented() -> None:
     speech = speech_cues(relative={"pitch": 2.1, "rate": 0.9, "hnr": -0.2}, pitch_st=4.2)
     sentence = describe("customer", 12_400, 15_100, speech=speech, face=face({"AU4": (3.1, 1.0)}))
     assert render(sentence) == (
-        '0:12.4–0:15.1 customer: brows lowered (AU4 3.1), voice 4.2 semitones above own baseline, fast;'
+        "0:12.4–0:15.1 customer: brows lowered (AU4 3.1), voice 4.2 semitones above own baseline, fast;"
         ' said: "Where is my order?"'
     )
 
@@ -56,7 +58,10 @@ def test_a_full_sentence_reads_as_documented() -> None:
         (face(), "face, no active units"),
         (face(usable=0, reasons=("turned_away", "dark")), "face not usable (turned away, dark)"),
         (face({"AU4": (0.4, 0.1)}), "face, no active units"),
-        (face({"AU1": (1.4, 0.6), "AU4": (2.0, 0.95)}), "brows lowered (AU4 2.0 for 95%), inner brows raised (AU1 1.4 for 60%)"),
+        (
+            face({"AU1": (1.4, 0.6), "AU4": (2.0, 0.95)}),
+            "brows lowered (AU4 2.0 for 95%), inner brows raised (AU1 1.4 for 60%)",
+        ),
     ],
 )
 def test_absent_still_and_unusable_faces_are_told_apart(seen: FaceSpan | None, words: str) -> None:
@@ -172,7 +177,9 @@ def voices(draw: st.DrawFn) -> VoiceWords:
 
 
 saids = st.one_of(
-    st.sampled_from([SaidWords("none"), SaidWords("untranscribed"), SaidWords("empty"), SaidWords("empty", reason="no_speech")]),
+    st.sampled_from(
+        [SaidWords("none"), SaidWords("untranscribed"), SaidWords("empty"), SaidWords("empty", reason="no_speech")]
+    ),
     st.text(min_size=1).map(lambda text: SaidWords("said", text)),
 )
 
