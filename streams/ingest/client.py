@@ -213,9 +213,7 @@ class IngestClient:
             for task in (sender, beat):
                 task.cancel()
             await asyncio.gather(sender, beat, return_exceptions=True)
-            with contextlib.suppress(TimeoutError, WebSocketException, OSError):
-                async with asyncio.timeout(2):
-                    await connection.close()
+            await _hang_up(connection)
 
     async def _send_all(self, connection: ClientConnection) -> None:
         while True:
@@ -274,7 +272,7 @@ class IngestClient:
                     async with asyncio.timeout(max(1.0, patience_s)):
                         await self._greeted(protocol.decode_server(await connection.recv()))
                 except BaseException:
-                    await connection.close()
+                    await _hang_up(connection)
                     raise
                 return connection
             except InvalidURI as error:
@@ -309,3 +307,11 @@ class IngestClient:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def _hang_up(connection: ClientConnection) -> None:
+    """Close politely, but do not wait long for a peer that may be gone."""
+    with contextlib.suppress(TimeoutError, WebSocketException, OSError):
+        async with asyncio.timeout(1):
+            await connection.close()
+    connection.transport.abort()

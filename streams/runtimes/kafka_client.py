@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,8 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from fusion.events import EmotionEvent
 from streams import topics
-from streams.records import AudioChunk, SessionEnd, SessionStart, SourceEnd, VideoFrame, encode
-from streams.runtimes.kafka_wire import media_headers
+from streams.records import AudioChunk, DeadLetter, SessionEnd, SessionStart, SourceEnd, VideoFrame, encode
+from streams.runtimes.kafka_wire import Emission, headers_of, media_headers
 
 
 class MediaPublisher:
@@ -49,6 +50,15 @@ class MediaPublisher:
         """Hand a record over; the result is done when the broker has acknowledged it. Raises KeyError for a source that
         the session did not declare."""
         return await self._put(self._media[record.session][record.source], record)
+
+    async def dead_letter(self, letter: DeadLetter) -> None:
+        """Put what a source could not use where it can be looked at; returns when the broker has it."""
+        assert self._producer is not None, "use `async with`"
+        emission = Emission(topics.DEAD_LETTERS, letter.session or "", letter, f"{self._origin}.{uuid.uuid4().hex}")
+        await self._producer.send_and_wait(
+            self._namespace + topics.DEAD_LETTERS, topics.encode_for(topics.DEAD_LETTERS, letter),
+            key=emission.session.encode("utf-8"), headers=headers_of(emission, self._origin),
+        )
 
     async def close(self, session: str, reason: str = "completed") -> None:
         """End a session; returns when the broker has it and everything sent before."""

@@ -109,9 +109,9 @@ class Assembler:
         audio = {name: Position(state.seq, state.start, state.rate) for name, state in self._audio.items()}
         return audio | {name: Position(state.seq, state.last_ms) for name, state in self._video.items()}
 
-    def restore(self, event: CallStarted, positions: Mapping[str, Position]) -> None:
-        """Go on with a call that another process began: its first record is out already, and so is what `positions` says."""
-        self._begin(event)
+    def restore(self, positions: Mapping[str, Position], *, paused: bool = False) -> None:
+        """Go on with a call that another process began and that has handed on what `positions` says."""
+        self.paused = paused
         for name, position in positions.items():
             if name in self._audio:
                 self._audio[name] = _Audio(position.seq, position.sample, position.rate)

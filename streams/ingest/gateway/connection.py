@@ -41,6 +41,15 @@ class Connection:
 
     async def run(self) -> None:
         """From the upgrade to the end of the socket."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._gateway.attended[task] = self._kicked
+        try:
+            await self._run()
+        finally:
+            del self._gateway.attended[task]
+
+    async def _run(self) -> None:
         await self._socket.accept(subprotocol=protocol.SUBPROTOCOL if protocol.SUBPROTOCOL in self._socket.scope["subprotocols"] else None)
         try:
             call = await self._greet()
@@ -133,19 +142,20 @@ class Connection:
             return None
         fresh = call is None
         if call is None:
-            call = self._take_over(resume, state)
+            call = await self._take_over(resume, state)
         self._gateway.counters["connections_resumed"] += 1
         await self._send(protocol.Resumed(call.id, call.codec.received(), call.codec.control, fresh))
         call.news.set()
         return call
 
-    def _take_over(self, resume: protocol.Resume, state: protocol.CallState) -> LiveCall:
-        """Go on with a call of another gateway, which has died or lost it."""
+    async def _take_over(self, resume: protocol.Resume, state: protocol.CallState) -> LiveCall:
+        """Go on with a call of another gateway, which has died or lost it. Its first record is published again, unchanged:
+        the sink of this process has not seen it, and whoever has seen it knows it."""
         call = self._new_call(msgspec.structs.replace(resume.start, session=resume.session))
         call.kicked = self._kicked
         call.codec.restore(state)
-        call.session.assembler.restore(call.codec.started, state.records)
-        call.session.assembler.paused = state.paused
+        await call.session.handle(call.codec.started)
+        call.session.assembler.restore(state.records, paused=state.paused)
         call.acked = state
         return call
 

@@ -14,6 +14,7 @@ from streams.ingest.gateway.settings import GatewaySettings
 from streams.policy import Policy
 
 _ENDED_KEPT = 10_000
+_FAREWELL_S = 2.0
 
 
 class Busy(Exception):
@@ -51,6 +52,8 @@ class Gateway:
         self.key = (self.settings.resume_key or os.urandom(32).hex()).encode()
         self.calls: dict[str, LiveCall] = {}
         self.sessions: dict[str, CallSession] = {}
+        self.attended: dict[asyncio.Task[None], asyncio.Event] = {}  # connections of the own protocol, and how to call them off
+        self._closing = False
         self._signatures: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, protocol.Ended | None] = OrderedDict()
 
@@ -69,7 +72,7 @@ class Gateway:
     def admit(self, session: CallSession, name: str, *, rename: bool) -> str:
         """Enter a call under `name`, or with `rename` under a name made of it where it is taken: two calls under one id would
         be taken for one. Raises `Busy`, or `KeyError` where the name is taken."""
-        if len(self.sessions) >= self.settings.max_sessions:
+        if self._closing or len(self.sessions) >= self.settings.max_sessions:
             self.counters["sessions_refused"] += 1
             raise Busy
         if name in self.sessions or name in self._ended:
@@ -109,16 +112,19 @@ class Gateway:
             return farewell
 
     async def close(self) -> None:
-        """End all calls: the process stops."""
+        """End all calls and tell their clients: the process stops. Calls that begin now are refused."""
+        self._closing = True
         for call in list(self.calls.values()):
             if call.expiry:
                 call.expiry.cancel()
             await self.end(call, "interrupted")
-            if call.kicked:
-                call.kicked.set()
         for name, session in list(self.sessions.items()):
             await session.finish("interrupted")
             self.release(name)
+        for kicked in self.attended.values():
+            kicked.set()
+        if self.attended:
+            await asyncio.wait(set(self.attended), timeout=_FAREWELL_S)
 
     def status(self) -> dict[str, object]:
         """Counters and gauges for `/healthz` and `/metrics`."""

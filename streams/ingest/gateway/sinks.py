@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fusion.events import EmotionEvent
-
 from streams.records import AudioChunk, DeadLetter, Record, SessionEnd, SessionStart, SourceEnd, VideoFrame
 from streams.runtimes.embedded import EmbeddedSession
 from streams.runtimes.kafka_client import MediaPublisher
@@ -27,6 +26,8 @@ class KafkaSink:
             await self._publisher.close(record.session, record.reason)
         elif isinstance(record, AudioChunk | VideoFrame | SourceEnd):
             await (await self._publisher.send(record))
+        elif isinstance(record, DeadLetter):
+            await self._publisher.dead_letter(record)
 
 
 class EmbeddedSink:
@@ -48,7 +49,9 @@ class EmbeddedSink:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._publish, record)
 
     def _publish(self, record: Record) -> None:
-        if isinstance(record, SessionStart):
+        if isinstance(record, DeadLetter):
+            self._dead(record)
+        elif isinstance(record, SessionStart):
             self._calls[record.session] = EmbeddedSession(record, self._resources, self._on_event, self._dead)
             self._on_start(record)
         elif isinstance(record, SessionEnd):

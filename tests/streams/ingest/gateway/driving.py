@@ -97,6 +97,10 @@ class Recorder:
         self.records.append(record)
 
 
+def address(server: asyncio.Server) -> str:
+    return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 @contextlib.asynccontextmanager
 async def running(gateway: Gateway) -> AsyncIterator[str]:
     """A real server on a free port; gives ``127.0.0.1:PORT``."""
@@ -105,7 +109,7 @@ async def running(gateway: Gateway) -> AsyncIterator[str]:
     try:
         while not running_server.started:
             await asyncio.sleep(0.005)
-        yield "127.0.0.1:%d" % running_server.servers[0].sockets[0].getsockname()[1]
+        yield address(running_server.servers[0])
     finally:
         running_server.should_exit = True
         await task
