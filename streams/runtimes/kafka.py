@@ -75,8 +75,7 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
     workers = [
         StageWorker(spec, bootstrap, config, resources, state_dir, partial(expected, spec, graph), frozenset(spec.reads) - written) for spec in stages
     ]
-    for worker in workers:
-        await worker.start()
+    await asyncio.gather(*(worker.start() for worker in workers))
     stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
     watched: list[asyncio.Future[Any]] = [stopping]
     for worker in workers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -24,11 +24,11 @@ class LogReader:
             self._consumer = consumer
         return self._consumer
 
-    async def ends(self, topics: list[str], partition: int) -> dict[str, int]:
-        """The offset after the last record of `partition` of each topic."""
+    async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offset after the last record of each (topic, partition)."""
         consumer = await self._started()
-        found = await consumer.end_offsets([TopicPartition(topic, partition) for topic in topics])
-        return {place.topic: int(offset) for place, offset in found.items()}
+        found = await consumer.end_offsets([TopicPartition(*place) for place in places])
+        return {(place.topic, place.partition): int(offset) for place, offset in found.items()}
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Any]:
         """Records with offsets in [start, end) that the log still has, in order."""

@@ -21,7 +21,9 @@ from streams.stages.protocol import Stage
 CHEAP_STATE_BYTES = 64 * 1024
 """A larger state (the audio of an open utterance) is kept back until it shrinks or the tail grows long."""
 LONGEST_TAIL = 1024
-"""Records after which the state is stored whatever its size."""
+"""Records after which a larger state is stored too."""
+LARGEST_STATE_BYTES = topics.MAX_RECORD_BYTES - 64 * 1024
+"""A state that fits no record is never stored: the log is read from further back instead."""
 FAR_BEHIND = 2000
 """Offsets after which the checkpoint of a quiet session is written again, so that a takeover need not read them."""
 
@@ -121,13 +123,14 @@ class SessionRunner:
         if not (far or self._closed or len(self._tail) >= self._due):
             return None
         state = b"" if self._closed or self._broken else self._open().snapshot()
-        if len(state) > CHEAP_STATE_BYTES and len(self._tail) < LONGEST_TAIL:
+        if len(state) > (CHEAP_STATE_BYTES if len(self._tail) < LONGEST_TAIL else LARGEST_STATE_BYTES):
             self._due = len(self._tail) + self._node.every
             return None
         # As long as outputs from before a takeover have not been computed again, they must be found again after the next.
         known = self._base.outputs if self._delivered else dict(outputs)
+        positions = {**self._base.positions, **{topic: max(offset, self._base.positions.get(topic, 0)) for topic, offset in progress.items()}}
         return Checkpoint(
-            self._base.start, self._base.partition, {**self._base.positions, **progress}, known, self._emitted,
+            self._base.start, self._base.partition, positions, known, self._emitted,
             dict(self._heard), tuple(sorted(self._ended)), self._closed, state, self._time_ms,
         )
 

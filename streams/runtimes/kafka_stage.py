@@ -14,21 +14,26 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import faust
 import msgspec
+from aiokafka.errors import KafkaError
 from faust.streams import _current_event
 from faust.tables import Table
 from msgspec import Struct
 
 from streams import topics
-from streams.records import SessionEnd, SessionStart, encode
+from streams.records import DeadLetter, SessionEnd, SessionStart, encode
 from streams.runtimes.kafka_log import LogReader
-from streams.runtimes.kafka_session import FAR_BEHIND, Checkpoint, Node, SessionRunner, decode_checkpoint, encode_checkpoint
+from streams.runtimes.kafka_partition import Partition
+from streams.runtimes.kafka_session import Checkpoint, Node, decode_checkpoint, encode_checkpoint
 from streams.runtimes.kafka_wire import (
     Delivery,
     Emission,
+    Headers,
+    Message,
     Refused,
     dead_letter,
     headers_of,
@@ -39,6 +44,12 @@ from streams.runtimes.kafka_wire import (
 from streams.stages.protocol import Stage
 
 log = logging.getLogger(__name__)
+
+_Message = tuple[str, bytes, bytes, Headers]  # topic, key, value, headers
+
+_PLACE = b"\x00place/"  # keys of the table that hold how far a partition is worked off; no session name begins so
+STORE_EVERY = 500
+"""Records after which the place of a partition is stored."""
 
 
 class Spec(Protocol):
@@ -62,8 +73,8 @@ class WorkerConfig(Struct, frozen=True):
     `namespace` stands in front of every topic and group name; `partitions` must be the same for all workers;
     `state_dir` is where the tables live (None: a free slot of the user's state folder). `batch` and `within` (seconds)
     bound what a stage takes at once; `session_timeout` is how long a dead worker goes unnoticed; `idle_timeout` ends a
-    session that sends nothing (seconds, 0 = never). `engine` are further settings of the stream engine, `consumer` of
-    the reader that reads logs again.
+    session that sends nothing (seconds, 0 = never); every `watch_interval` seconds the log is compared with what was
+    worked off. `engine` are further settings of the stream engine, `consumer` of the reader that reads logs again.
     """
 
     namespace: str = ""
@@ -77,6 +88,7 @@ class WorkerConfig(Struct, frozen=True):
     session_timeout: float = 10.0
     heartbeat: float = 2.0
     idle_timeout: float = 120.0
+    watch_interval: float = 2.0
     engine: dict[str, Any] = {}
     consumer: dict[str, Any] = {}
 
@@ -100,21 +112,11 @@ class _Table(Table):  # type: ignore[type-arg]
             await sent
 
 
-class _Partition:
-    """What this worker holds of one partition while it owns it."""
+class _Place:
+    """Stands for the current event, through which a table finds the partition of what is set."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.runners: dict[str, SessionRunner] = {}
-        self.waiting: dict[str, Checkpoint] = {}  # taken over, no record seen yet
-        self.closed: dict[str, int] = {}  # session -> time of its last record
-        self.unread: dict[str, list[Delivery]] = {}  # read again from the log for sessions in `waiting`
-        self.delivered: dict[str, set[str]] = {}
-        self.progress: dict[str, int] = {}  # input topic -> next offset to work off
-        self.ends: dict[str, int] = {}  # output topic -> end of the log as known
-        self.last_seen: dict[str, float] = {}  # monotonic seconds, for the idle timeout
-        self.newest_ms = 0
-        self.swept = 0  # sum of progress when all runners were last asked for a checkpoint
+    def __init__(self, topic: str, partition: int) -> None:
+        self.message = SimpleNamespace(topic=topic, partition=partition)
 
 
 class StageWorker:
@@ -132,8 +134,10 @@ class StageWorker:
         )
         self._reader = LogReader(bootstrap, **config.consumer)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=spec.name)
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, Partition] = {}
         self._checkpoints: list[Checkpoint] | None = None
+        self._places: dict[bytes, dict[str, int]] = {}
+        self._lock = asyncio.Lock()
         self._generation = 0
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.records = 0
@@ -174,6 +178,7 @@ class StageWorker:
 
     async def start(self) -> None:
         await self.app.start()
+        self.app.add_future(self._watch())
         if self._roots and self._config.idle_timeout:
             self.app.add_future(self._end_idle_sessions())
 
@@ -185,9 +190,10 @@ class StageWorker:
 
     async def _forget(self, *_: Any, **__: Any) -> None:
         """After a rebalance nothing held in memory is trusted: somebody else may have gone on in between."""
-        self._generation += 1
-        self._partitions.clear()
-        self._checkpoints = None
+        async with self._lock:
+            self._generation += 1
+            self._partitions.clear()
+            self._checkpoints = None
 
     async def _run(self, stream: Any) -> None:
         size = self._config.batch if self._spec.batch == 1 else self._spec.batch
@@ -206,8 +212,9 @@ class StageWorker:
             by_partition: dict[int, list[Any]] = {}
             for event in events:
                 by_partition.setdefault(event.message.partition, []).append(event)
-            for number, members in by_partition.items():
-                await self._work(number, members)
+            async with self._lock:
+                for number, members in by_partition.items():
+                    await self._work(number, members)
             self.records += len(events)
         except Exception as error:
             log.exception("stage %s cannot go on", self._spec.name)
@@ -216,164 +223,122 @@ class StageWorker:
             await asyncio.Event().wait()  # hold the batch: the process ends without committing it
 
     async def _work(self, number: int, events: list[Any]) -> None:
-        generation = self._generation
-        _current_event.set(weakref.ref(events[0]))  # the table finds its partition through the current event
-        part = await self._partition(number, events)
-        refused: list[Emission] = []
-        work: dict[str, list[Delivery]] = {}
+        part = await self._partition(number)
+        batch: list[Message] = []
+        due = dict(part.progress)
         for event in events:
-            message = event.message
-            topic = message.topic.removeprefix(self._config.namespace)
-            part.newest_ms = max(part.newest_ms, int(message.timestamp * 1000))
+            message, topic = event.message, event.message.topic.removeprefix(self._config.namespace)
+            if message.offset < due.get(topic, 0):
+                continue
+            if message.offset > due.get(topic, 0):
+                await self._work_off(part, batch)
+                batch = []
+                async for piece in part.missing(topic, message.offset):
+                    await self._work_off(part, piece)
+                part.progress[topic] = message.offset
+            due[topic] = message.offset + 1
+            batch.append(Message(topic, message.offset, int(message.timestamp * 1000), message.key, message.value, message.headers))
+        await self._work_off(part, batch)
+
+    async def _work_off(self, part: Partition, messages: list[Message]) -> None:
+        generation = self._generation
+        place = _Place(self._config.namespace + self._spec.reads[0], part.number)
+        _current_event.set(weakref.ref(place))  # type: ignore[arg-type]
+        work: dict[str, list[Delivery]] = {}
+        refused: list[Emission] = []
+        for message in messages:
+            part.newest_ms = max(part.newest_ms, message.time_ms)
             try:
-                delivery = parse(topic, message.offset, int(message.timestamp * 1000), message.key, message.value, message.headers)
+                delivery = parse(message)
                 self._admit(part, delivery)
                 work.setdefault(delivery.record.session, []).append(delivery)
             except Refused as reason:
                 session = message.key.decode("utf-8", "replace") if message.key else None
-                refused.append(dead_letter(self._node.name, topic, number, message.offset, session, str(reason), message.value or b""))
-        await self._table.written()  # a new session is in the table before its first output leaves
-        loop = asyncio.get_running_loop()
-        emissions = refused + await loop.run_in_executor(self._pool, self._advance, part, work)
-        await self._deliver(part, emissions)
-        for event in events:
-            topic = event.message.topic.removeprefix(self._config.namespace)
-            part.progress[topic] = max(part.progress.get(topic, 0), event.message.offset + 1)
+                refused.append(dead_letter(self._node.name, message.topic, part.number, message.offset, session, str(reason), message.value or b""))
+        await self._table.written()
+        emissions = await asyncio.get_running_loop().run_in_executor(self._pool, part.advance, work)
+        await self._deliver(part, refused + emissions)
+        for message in messages:
+            part.progress[message.topic] = message.offset + 1
         if generation == self._generation:
             await self._store(part, work)
 
-    # -- taking over -------------------------------------------------------------------------------------------------
-
-    async def _partition(self, number: int, events: list[Any]) -> _Partition:
-        """The partition's state; on first touch after an assignment it is put together from table and log."""
+    async def _partition(self, number: int) -> Partition:
+        """The partition; on first touch after an assignment it is taken over."""
         part = self._partitions.get(number)
         if part is None:
-            part = self._partitions[number] = _Partition(number)
+            part = Partition(number, self._node, self._config.namespace, self._reader)
             if self._checkpoints is None:
-                self._checkpoints = [decode_checkpoint(value) for value in self._table.values()]
-            for checkpoint in self._checkpoints:
-                if checkpoint.partition == number:
-                    if checkpoint.closed:
-                        part.closed[checkpoint.start.session] = checkpoint.time_ms
-                    else:
-                        part.waiting[checkpoint.start.session] = checkpoint
-                        part.last_seen[checkpoint.start.session] = time.monotonic()
-            await self._find_delivered(part)
-        for event in events:
-            topic = event.message.topic.removeprefix(self._config.namespace)
-            if topic not in part.progress:
-                await self._read_again(part, topic, event.message.offset)
-                part.progress[topic] = event.message.offset
+                stored = {key: value for key, value in self._table.items()}
+                self._places = {key: msgspec.msgpack.decode(stored.pop(key), type=dict[str, int]) for key in list(stored) if key.startswith(_PLACE)}
+                self._checkpoints = [decode_checkpoint(value) for value in stored.values()]
+            mine = [checkpoint for checkpoint in self._checkpoints if checkpoint.partition == number]
+            await part.take_over(self._places.get(_PLACE + b"%d" % number, {}), mine)
+            self._partitions[number] = part
         return part
 
-    async def _find_delivered(self, part: _Partition) -> None:
-        """Which outputs of the open sessions reached the log although no checkpoint counts them."""
-        names = [*self._spec.writes, topics.DEAD_LETTERS]
-        ends = await self._reader.ends([self._config.namespace + name for name in names], part.number)
-        part.ends = {name: ends[self._config.namespace + name] for name in names}
-        for name in names:
-            starts = [checkpoint.outputs.get(name, part.ends[name]) for checkpoint in part.waiting.values()]
-            async for record in self._reader.read(self._config.namespace + name, part.number, min(starts, default=part.ends[name]), part.ends[name]):
-                fields = dict(record.headers)
-                session = (record.key or b"").decode("utf-8", "replace")
-                if session in part.waiting and fields.get("origin") == self._node.name.encode():
-                    part.delivered.setdefault(session, set()).add(f"{name}/{fields.get('identity', b'').decode()}")
+    def _admit(self, part: Partition, delivery: Delivery) -> None:
+        key = delivery.record.session.encode("utf-8")
+        ended = decode_checkpoint(self._table[key]) if delivery.record.session in part.closed else None
+        opened = part.admit(delivery, ended)
+        if opened is not None:
+            self._table[key] = encode_checkpoint(opened)
 
-    async def _read_again(self, part: _Partition, topic: str, live: int) -> None:
-        """The records between the checkpoints and the first live record of `topic` at offset `live`."""
-        starts = [checkpoint.positions.get(topic, live) for checkpoint in part.waiting.values()]
-        async for record in self._reader.read(self._config.namespace + topic, part.number, min(starts, default=live), live):
-            session = (record.key or b"").decode("utf-8", "replace")
-            checkpoint = part.waiting.get(session)
-            if checkpoint and record.offset >= checkpoint.positions.get(topic, live):
-                try:
-                    part.unread.setdefault(session, []).append(parse(topic, record.offset, record.timestamp, record.key, record.value, list(record.headers)))
-                except Refused:  # got its dead letter when it came first
-                    continue
-
-    def _admit(self, part: _Partition, delivery: Delivery) -> None:
-        """Find or open the session of `delivery`."""
-        session = delivery.record.session
-        part.last_seen[session] = time.monotonic()
-        if session in part.runners or session in part.waiting:
-            return
-        if session in part.closed:  # its runner ignores what it has seen and refuses the rest
-            part.runners[session] = SessionRunner(self._node, decode_checkpoint(self._table[session.encode("utf-8")]))
-            return
-        if not isinstance(delivery.record, SessionStart):
-            raise Refused("no session start came before this record")
-        positions = {**part.progress, delivery.topic: delivery.offset}
-        part.waiting[session] = Checkpoint(delivery.record, part.number, positions, dict(part.ends), time_ms=delivery.time_ms)
-        self._table[session.encode("utf-8")] = encode_checkpoint(part.waiting[session])
-
-    # -- working -----------------------------------------------------------------------------------------------------
-
-    def _advance(self, part: _Partition, work: dict[str, list[Delivery]]) -> list[Emission]:
-        """Runs in the stage's thread."""
-        emissions: list[Emission] = []
-        for session, deliveries in work.items():
-            runner = part.runners.get(session)
-            if runner is None:
-                checkpoint = part.waiting.pop(session)
-                runner = part.runners[session] = SessionRunner(self._node, checkpoint, part.delivered.pop(session, None))
-                deliveries = part.unread.pop(session, []) + deliveries
-            emissions += runner.take(deliveries)
-        return emissions
-
-    async def _deliver(self, part: _Partition, emissions: list[Emission]) -> None:
+    async def _deliver(self, part: Partition, emissions: list[Emission]) -> None:
         """Write `emissions` in order and wait until the broker has them all; a broker that is away is waited for."""
-        waiting = [self._message(emission) for emission in emissions]
+        messages = [self._message(emission) for emission in emissions]
         pause = 0.1
-        while waiting:
-            sent: list[Any] = []
-            for topic, key, value, headers in waiting:
-                try:
-                    sent.append(await self.app.producer.send(self._config.namespace + topic, key, value, part.number, None, headers))
-                except Exception as error:
-                    sent.append(error)
-            failed = []
-            for message, outcome in zip(waiting, sent, strict=True):
-                try:
-                    if isinstance(outcome, Exception):
-                        raise outcome
-                    metadata = await outcome
-                    part.ends[message[0]] = max(part.ends.get(message[0], 0), metadata.offset + 1)
-                except Exception as error:
-                    failed.append(message)
-                    reason = error
+        while messages:
+            outcomes = await self._write(part.number, messages)
+            for (topic, *_), outcome in zip(messages, outcomes, strict=True):
+                if not isinstance(outcome, BaseException):
+                    part.ends[topic] = max(part.ends.get(topic, 0), outcome.offset + 1)
+            failed = [(message, outcome) for message, outcome in zip(messages, outcomes, strict=True) if isinstance(outcome, BaseException)]
             if failed:
-                log.warning("stage %s: %d outputs not delivered (%r), trying again", self._spec.name, len(failed), reason)
+                log.warning("stage %s: %d outputs not delivered (%r), trying again", self._node.name, len(failed), failed[0][1])
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
-            waiting = failed
+            messages = [message for message, _ in failed]
 
-    def _message(self, emission: Emission) -> tuple[str, bytes, bytes, list[tuple[str, bytes]]]:
+    async def _write(self, partition: int, messages: list[_Message]) -> list[Any]:
+        """Where each message lies on the log, or the exception that kept it from getting there."""
+        sent: list[Any] = []
+        for topic, key, value, headers in messages:
+            try:
+                sent.append(await self.app.producer.send(self._config.namespace + topic, key, value, partition, None, headers))
+            except Exception as error:
+                sent.append(error)
+        waiting = [outcome for outcome in sent if not isinstance(outcome, Exception)]
+        arrived = iter(await asyncio.gather(*waiting, return_exceptions=True))
+        return [outcome if isinstance(outcome, Exception) else next(arrived) for outcome in sent]
+
+    def _message(self, emission: Emission) -> _Message:
         emission = msgspec.structs.replace(emission, clock=(*emission.clock, (self._node.name, int(time.time() * 1000))))
         record = with_latency(emission.record, emission.clock)
-        return emission.topic, emission.session.encode("utf-8"), topics.encode_for(emission.topic, record), headers_of(emission, self._node.name)
+        value = topics.encode_for(emission.topic, record)
+        if len(value) > topics.MAX_RECORD_BYTES - 4096:
+            reason = f"the {topics.tag_of(record)} record of {len(value)} bytes is larger than {topics.MAX_RECORD_BYTES}"
+            letter = DeadLetter(emission.session or None, self._node.name, reason, value[:65_536])
+            emission, value = msgspec.structs.replace(emission, topic=topics.DEAD_LETTERS, record=letter), topics.encode_for(topics.DEAD_LETTERS, letter)
+        return emission.topic, emission.session.encode("utf-8"), value, headers_of(emission, self._node.name)
 
-    async def _store(self, part: _Partition, work: dict[str, list[Delivery]]) -> None:
-        due: list[tuple[SessionRunner, Checkpoint]] = []
+    async def _store(self, part: Partition, work: dict[str, list[Delivery]]) -> None:
         touched = [part.runners[session] for session in work]
-        if sum(part.progress.values()) - part.swept > FAR_BEHIND:
-            part.swept = sum(part.progress.values())
+        done = sum(part.progress.values())
+        if done - part.swept > STORE_EVERY:
+            part.swept = done
+            self._table[_PLACE + b"%d" % part.number] = msgspec.msgpack.encode(part.progress)
             touched = list(part.runners.values())
-        for runner in touched:
-            checkpoint = runner.checkpoint(part.progress, part.ends)
-            if checkpoint is not None:
-                self._table[runner.session.encode("utf-8")] = encode_checkpoint(checkpoint)
-                due.append((runner, checkpoint))
+        due = [(runner, checkpoint) for runner in touched if (checkpoint := runner.checkpoint(part.progress, part.ends)) is not None]
+        for runner, checkpoint in due:
+            self._table[runner.session.encode("utf-8")] = encode_checkpoint(checkpoint)
         self._purge(part)
         await self._table.written()
         for runner, checkpoint in due:
             runner.stored(checkpoint)
-        for runner in touched:
-            if runner.closed:
-                part.closed[runner.session] = part.newest_ms
-                part.runners.pop(runner.session)
-                part.last_seen.pop(runner.session, None)
+        part.retire(touched)
 
-    def _purge(self, part: _Partition) -> None:
+    def _purge(self, part: Partition) -> None:
         """Forget ended sessions once their records have left the log."""
         kept = max(topics.TABLE[topic].retention_ms for topic in self._spec.reads)
         while kept > 0 and part.closed:
@@ -382,6 +347,36 @@ class StageWorker:
                 break
             del part.closed[session]
             del self._table[session.encode("utf-8")]
+
+    async def _watch(self) -> None:
+        """Take over what was assigned and catch up where records lie on the log that the engine never delivers: it drops
+        some around a rebalance, and the last ones of a call have none behind them that would show the gap."""
+        before: dict[tuple[str, int], int] = {}
+        while not self.app.should_stop:
+            await asyncio.sleep(self._config.watch_interval)
+            if self.app.rebalancing or not self.app.flow_control.is_active():
+                continue
+            try:
+                async with self._lock:
+                    before = await self._catch_up(before)
+            except KafkaError as error:
+                log.warning("stage %s: the broker does not answer (%r)", self._node.name, error)
+
+    async def _catch_up(self, before: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
+        """Work off what has been waiting since the last look, `before`; the result is where each topic stands now."""
+        sources = {self._config.namespace + topic: topic for topic in self._spec.reads}
+        now: dict[tuple[str, int], int] = {}
+        for number in sorted({place.partition for place in self.app.consumer.assignment() if place.topic in sources}):
+            part = await self._partition(number)
+            now |= {(name, number): part.progress.get(topic, 0) for name, topic in sources.items()}
+        still = [place for place, offset in now.items() if before.get(place) == offset]
+        for (name, number), end in (await self._reader.ends(still)).items() if still else ():
+            part, topic = self._partitions[number], sources[name]
+            if end > part.progress.get(topic, 0):
+                async for piece in part.missing(topic, end):
+                    await self._work_off(part, piece)
+                part.progress[topic] = end
+        return now
 
     async def _end_idle_sessions(self) -> None:
         """A session that sends nothing is ended by a record on its own topics, so that all stages see the same end."""

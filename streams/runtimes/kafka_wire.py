@@ -20,9 +20,20 @@ _MAJOR = SCHEMA_VERSION.split(".")[0]
 _clock = msgspec.json.Decoder(list[tuple[str, int]])
 
 
+class Message(Struct, frozen=True):
+    """What lies on the log, unread. `topic` is its name in the topic table, `time_ms` the time stamp of the log."""
+
+    topic: str
+    offset: int
+    time_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers | None
+
+
 class Delivery(Struct, frozen=True):
-    """One record read. `topic` is its name in the topic table, `time_ms` the time stamp of the log, `number` its place
-    among the outputs of `origin`, -1 where that is not known; `clock` says when which stage passed it on."""
+    """One record read. `number` is its place among the outputs of `origin`, -1 where that is not known; `clock` says
+    when which stage passed it on."""
 
     topic: str
     offset: int
@@ -49,10 +60,10 @@ class Refused(Exception):
     """A record cannot be used; the text is the reason of its dead letter."""
 
 
-def parse(topic: str, offset: int, time_ms: int, key: bytes | None, value: bytes | None, headers: Headers | None) -> Delivery:
-    """What lies on the log as a `Delivery`; raises `Refused` with the reason for everything that is not a record of
-    this topic, of this schema and of the session in its key."""
-    fields = dict(headers or ())
+def parse(message: Message) -> Delivery:
+    """The record in `message`; raises `Refused` with the reason for everything that is not a record of this topic, of
+    this schema and of the session in its key."""
+    topic, value, fields = message.topic, message.value, dict(message.headers or ())
     schema = fields.get("schema", b"").decode("ascii", "replace")
     if schema and schema.split(".")[0] != _MAJOR:
         raise Refused(f"schema version {schema[:20]} is not {_MAJOR}.x")
@@ -64,9 +75,9 @@ def parse(topic: str, offset: int, time_ms: int, key: bytes | None, value: bytes
     except (msgspec.MsgspecError, ValueError) as error:
         raise Refused(f"not a record of this topic: {error}") from error
     session = getattr(record, "session", None)
-    if not session or key != session.encode("utf-8"):
+    if not session or message.key != session.encode("utf-8"):
         raise Refused("the key of the record is not its session")
-    return Delivery(topic, offset, time_ms, record, value, fields.get("origin", b"").decode("utf-8", "replace"), number, clock)
+    return Delivery(topic, message.offset, message.time_ms, record, value, fields.get("origin", b"").decode("utf-8", "replace"), number, clock)
 
 
 def headers_of(emission: Emission, stage: str) -> Headers:

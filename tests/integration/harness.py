@@ -6,7 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -18,12 +17,14 @@ from typing import Any
 import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from fusion.events import EmotionEvent
 from streams import topics
-from streams.records import AudioChunk, Decision, Output, Participant, SessionEnd, SessionStart, VideoFrame, encode
+from streams.records import AudioChunk, Decision, Output, Participant, SessionStart, VideoFrame
 from streams.runtimes.kafka import WorkerConfig
 from streams.runtimes.kafka_client import MediaPublisher
+from streams.runtimes.kafka_session import decode_checkpoint
 from streams.runtimes.kafka_wire import media_headers
 from tests.integration.brokers import Broker
 from tests.integration.worker import Job
@@ -33,7 +34,9 @@ RATE = 16_000
 STAGES = ["segment", "hear", "look", "fuse"]
 
 
-def session(name: str, *, seconds: float = 4.0, audio: Sequence[str] = ("left", "right"), video: Sequence[str] = ("camera",), seed: int = 0) -> tuple[SessionStart, list[Output]]:
+def session(
+    name: str, *, seconds: float = 4.0, audio: Sequence[str] = ("left", "right"), video: Sequence[str] = ("camera",), seed: int = 0,
+) -> tuple[SessionStart, list[Output]]:
     """A made-up call: words of random length and pauses on each channel, pictures of random brightness, in media order."""
     random = np.random.default_rng([seed, *name.encode()])
     people = tuple(Participant(source, channel=source) for source in audio)
@@ -112,10 +115,11 @@ class Bench:
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in sorted(self.folder.glob("worker-*.log")))
 
     def publisher(self) -> MediaPublisher:
-        plain = {} if self.broker.kind != "tansu" else {"enable_idempotence": False, "max_batch_size": 1}
-        return MediaPublisher(self.broker.bootstrap, namespace=self.namespace, **plain)
+        return MediaPublisher(self.broker.bootstrap, namespace=self.namespace, enable_idempotence=self.broker.idempotence)
 
-    async def play(self, start: SessionStart, records: Iterable[Output], *, speed: float | None = None, end: bool = True, publisher: MediaPublisher | None = None) -> None:
+    async def play(
+        self, start: SessionStart, records: Iterable[Output], *, speed: float | None = None, end: bool = True, publisher: MediaPublisher | None = None,
+    ) -> None:
         """Publish a session, as fast as possible or at `speed` times the pace of its media."""
         if publisher is None:
             async with self.publisher() as own:
@@ -179,27 +183,25 @@ class Bench:
 
     async def closed(self) -> set[str]:
         """Sessions whose checkpoint in the last stage says that they are over."""
-        from streams.runtimes.kafka_session import decode_checkpoint
-
-        closed = set()
-        with suppress(Exception):
-            for message in await self.read_state("fuse"):
-                checkpoint = decode_checkpoint(message.value)
-                if checkpoint.closed:
-                    closed.add(checkpoint.start.session)
-        return closed
+        try:
+            messages = await self.read_state("fuse")
+        except KafkaError:  # the topic is not there yet
+            return set()
+        checkpoints = [decode_checkpoint(message.value) for message in messages]
+        return {checkpoint.start.session for checkpoint in checkpoints if checkpoint.closed}
 
     async def read_state(self, stage: str) -> list[Any]:
-        namespace, self.namespace = self.namespace, ""
-        try:
-            return await self.read(f"{namespace}affectstream-{stage}-sessions-changelog")
-        finally:
-            self.namespace = namespace
+        """Checkpoints of the sessions in a stage, as written."""
+        messages = await self.read(f"affectstream-{stage}-sessions-changelog")
+        return [message for message in messages if message.value is not None and not message.key.startswith(b"\x00")]
 
 
-def end_record(name: str) -> bytes:
-    return encode(SessionEnd(name))
-
-
-def scratch() -> Path:
-    return Path(tempfile.mkdtemp(prefix="affectstream-"))
+    async def reach(self, stage: str, sessions: int, deadline_s: float = 40) -> None:
+        """Wait until `stage` has taken up that many sessions."""
+        until = time.monotonic() + deadline_s
+        while time.monotonic() < until:
+            with suppress(KafkaError):
+                if len({message.key for message in await self.read_state(stage)}) >= sessions:
+                    return
+            await asyncio.sleep(0.2)
+        raise AssertionError(f"{stage} took up no {sessions} sessions within {deadline_s} s\n{self.logs()}")

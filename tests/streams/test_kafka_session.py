@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streams import topics
 from streams.records import AudioChunk, DeadLetter, Decision, Participant, SessionEnd, SessionStart, Utterance, encode
 from streams.runtimes.kafka_session import Checkpoint, Node, SessionRunner, decode_checkpoint, encode_checkpoint
-from streams.runtimes.kafka_wire import Delivery, Emission, Refused, headers_of, media_headers, parse
+from streams.runtimes.kafka_wire import Delivery, Emission, Message, Refused, headers_of, media_headers, parse
 
 
 class Words:
@@ -207,13 +207,13 @@ def test_what_is_not_a_record_of_the_topic_is_refused_with_the_reason() -> None:
     }
     for reason, (key, value, headers) in cases.items():
         try:
-            parse("media.audio", 0, 0, key, value, headers)
+            parse(Message("media.audio", 0, 0, key, value, headers))
         except Refused as refused:
             assert reason in str(refused)
         else:
             raise AssertionError(reason)
     newer_minor = [("schema", b"1.7"), ("codec", b"msgpack")]
-    assert parse("media.audio", 3, 5, b"s", encode(chunk), newer_minor).record == chunk
+    assert parse(Message("media.audio", 3, 5, b"s", encode(chunk), newer_minor)).record == chunk
 
 
 def test_public_records_carry_cloudevents_attributes() -> None:
