@@ -95,9 +95,11 @@ class JsonlWriter:
         return self.path
 
     def abandon(self) -> Path:
-        """Stops without completing: what is done stays in the ``.part`` file."""
+        """Stops without completing: what is done stays in the ``.part`` file; an empty one is taken away."""
         if not self._file.closed:
             self._file.close()
+            if not self.part.stat().st_size:
+                self.part.unlink()
         return self.part
 
     def __enter__(self) -> JsonlWriter:

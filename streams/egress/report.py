@@ -21,7 +21,7 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from extractors.errors import InputError
-from fusion.events import EmotionEvent
+from fusion.events import Context, EmotionEvent
 from fusion.metrics import ConversationMetrics, conversation_metrics, spans_of
 from fusion.settle import settled
 from streams.egress import chart, faces, report_view
@@ -55,8 +55,11 @@ def render(
     """The page as text. `metrics` are computed from the events where not given; `crops` maps event ids to JPEG bytes."""
     kept = settled(events)
     duration_ms = max([session.duration_ms, *(e.end_ms for e in kept)])
-    metrics = metrics or conversation_metrics(spans_of(kept), duration_ms)
     built = report_view.rows(kept, session.participants, session.decisions)
+    protected = {row.id for row in built if not row.analysed}
+    kept = [_without_emotion(e) if e.participant in protected and e.status != "withheld" else e for e in kept]
+    built = report_view.rows(kept, session.participants, session.decisions) if protected else built
+    metrics = metrics or conversation_metrics(spans_of(kept), duration_ms)
     index = {row.id: i for i, row in enumerate(built)}
     analysed = [row.id for row in built if row.analysed and row.episodes]
     reason = next((row.note.removeprefix("withheld: ") for row in built if not row.analysed), None)
@@ -73,12 +76,13 @@ def render(
     data = {
         "events": [report_view.entry(e, i, index[e.participant]) for i, e in enumerate(kept)],
         "rows": [{"name": row.name, "note": row.note} for row in built],
-        "view": view, "whole": whole, "duration": duration_ms / 1000, "turn": story.at_ms, "charts": plots,
+        "lead": report_view.leads(kept), "view": view, "whole": whole, "duration": duration_ms / 1000, "turn": story.at_ms, "charts": plots,
     }  # fmt: skip
     return _environment().get_template("report.html").render(
         session=session, headline=story, rows=built, events=kept, metrics=metrics, duration=clock(duration_ms), duration_ms=duration_ms,
         turns=report_view.turns(kept, built),
-        curve_height=report_view.curve_height(len(curves)), faces=report_view.crop_urls(crops or {}, kept, built), row_of=index,
+        spoken=any(e.kind == "utterance" for e in kept) or not kept, curve_height=report_view.curve_height(len(curves)),
+        faces=report_view.crop_urls(crops or {}, kept, built), row_of=index,
         index_of={e.id: i for i, e in enumerate(kept)},
         facts=report_view.facts(metrics), figures=report_view.figures(metrics, built), people=report_view.people(metrics, built),
         valence=report_view.valence_table(metrics, built),
@@ -121,6 +125,14 @@ def write_report(result: Any, path: str | os.PathLike[str], *, log: FaceLog | No
     except OSError as error:
         raise InputError("the report cannot be written", where=f"{target}: {error.strerror}", cure="choose another --out") from error
     return target
+
+
+def _without_emotion(event: EmotionEvent) -> EmotionEvent:
+    """The event as policy allows it. Stages never make one with more; a page that travels by mail does not rely on it."""
+    return msgspec.structs.replace(
+        event, status="withheld", label=None, probabilities={}, compound=None, open_labels=(), valence=None, arousal=None, dominance=None,
+        intensity=None, confidence=None, modalities={}, evidence=(), explanation="", context=Context(),
+    )  # fmt: skip
 
 
 def _relative(media: Path, folder: Path) -> str | None:

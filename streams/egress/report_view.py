@@ -170,20 +170,45 @@ def entry(event: EmotionEvent, index: int, row: int) -> dict[str, Any]:
     return item
 
 
+def leads(events: Sequence[EmotionEvent]) -> list[int]:
+    """For each event the index of the one that stands for it in the list: of successive windows of a silent face that
+    show the same, the first stands for all, so that they do not drown the words."""
+    standing: dict[str, int] = {}
+    found = []
+    for index, event in enumerate(events):
+        first = standing.get(event.participant)
+        same = first is not None and event.kind == events[first].kind == "face" and state_of(event) == state_of(events[first])
+        if first is None or not same:
+            standing[event.participant] = first = index
+        found.append(first)
+    return found
+
+
 def turns(events: Sequence[EmotionEvent], built: Sequence[Row]) -> list[dict[str, Any]]:
     """Entries of the list under the axis."""
     row_of = {row.id: row for row in built}
+    lead = leads(events)
+    until = {first: events[index].end_ms for index, first in enumerate(lead)}
     listed = []
     for index, event in enumerate(events):
+        if lead[index] != index:
+            continue
         said = event.transcript.text.strip() if event.transcript else ""
-        language = event.transcript.language if event.transcript else ""
-        silent = {"face": "silent; seen only", "music": "music", "conversation": event.explanation}.get(event.kind, "nothing understood")
+        shift = event.context.shift and event.context.previous not in (None, "unknown")
         listed.append({
             "index": index, "clock": clock(event.start_ms), "name": row_of[event.participant].name, "state": state_of(event), "said": said,
-            "silent": silent, "language": language, "shift": event.context.shift and event.context.previous not in (None, "unknown"),
+            "silent": _unsaid(event, until[index]), "language": event.transcript.language if event.transcript else "", "shift": shift,
             "previous": event.context.previous, "probability": _share(event.probabilities.get(event.label or "")),
         })  # fmt: skip
     return listed
+
+
+def _unsaid(event: EmotionEvent, until_ms: int) -> str:
+    """What the list says of an event without words."""
+    if event.kind == "face":
+        seen = f": {event.evidence[0].text}" if event.evidence and event.status != "withheld" else ""
+        return f"seen while silent, to {clock(until_ms)}{seen}"
+    return {"music": "music", "conversation": event.explanation}.get(event.kind) or "nothing understood"
 
 
 def crop_urls(crops: Mapping[str, bytes], events: Sequence[EmotionEvent], built: Sequence[Row]) -> list[dict[str, Any]]:

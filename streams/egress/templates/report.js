@@ -6,6 +6,7 @@
   const narrow = matchMedia("(max-width: 860px)"), dark = matchMedia("(prefers-color-scheme: dark)");
   const rows = new Map([...document.querySelectorAll(".turn")].map(b => [+b.dataset.i, b]));
   const spans = new Map([...document.querySelectorAll(".sp")].map(s => [+s.dataset.i, s]));
+  const order = [...rows.keys()], rowOf = i => rows.get(data.lead[i]);
   const media = $("media"), panel = $("panel"), ruler = $("ruler"), lanes = $("lanes");
   let selected = -1, position = 0, view = data.view.slice(), range = null;
 
@@ -68,21 +69,21 @@
     position = Math.max(0, Math.min(ms, data.duration * 1000));
     const e = events[at(position)];
     ruler.setAttribute("aria-valuenow", Math.round(position / 1000));
-    ruler.setAttribute("aria-valuetext", clock(position) + (e && e.s <= position && position <= e.e ? `, ${data.rows[e.p].name}: ${e.st}` : ""));
+    ruler.setAttribute("aria-valuetext", clock(position) + (e && e.s <= position && position < e.e ? `, ${data.rows[e.p].name}: ${e.st}` : ""));
     $("head").style.setProperty("--at", position / 1000);
   };
   const at = ms => {
     let best = -1, cost = Infinity;
     for (let i = 0; i < events.length; i++) {
       const e = events[i];
-      const away = ms < e.s ? (e.s - ms) * 2 : ms > e.e ? ms - e.e : e.st === "withheld" ? 1 : e.k === "utterance" ? 0 : 0.5;
+      const away = ms < e.s ? (e.s - ms) * 2 : ms >= e.e ? ms - e.e + 1 : e.st === "withheld" ? 1 : e.k === "utterance" ? 0 : 0.5;
       if (away < cost) { cost = away; best = i; }
     }
     return best;
   };
   const select = (i, { write = true, seek = true, focus = false, sheet = true, scroll = true } = {}) => {
     if (!events[i]) return;
-    const old = rows.get(selected), now = rows.get(i), e = events[i];
+    const old = rowOf(selected), now = rowOf(i), e = events[i];
     spans.get(selected)?.classList.remove("on");
     spans.get(i)?.classList.add("on");
     if (old) { old.removeAttribute("aria-current"); }
@@ -117,11 +118,11 @@
     if (i >= 0) select(i, { write: false });
     return i >= 0;
   };
-  const step = by => select(Math.max(0, Math.min(events.length - 1, selected + by)), { focus: document.activeElement?.classList.contains("turn") });
+  const step = by => select(order[Math.max(0, Math.min(order.length - 1, order.indexOf(data.lead[selected] ?? order[0]) + by))], { focus: document.activeElement?.classList.contains("turn") });
   const nudge = ms => {
     const to = position + ms;
     const i = at(to);
-    if (events[i] && events[i].s <= to && to <= events[i].e && i !== selected) select(i, { seek: false });
+    if (events[i] && events[i].s <= to && to < events[i].e && i !== selected) select(i, { seek: false });
     say(to);
     if (position / 1000 < view[0] || position / 1000 > view[1]) pan(position / 1000);
     if (media && media.readyState > 0) media.currentTime = position / 1000;
@@ -226,7 +227,7 @@
   turns.addEventListener("pointerleave", () => show(selected));
   turns.addEventListener("focusin", event => { const turn = event.target.closest(".turn"); if (turn) show(+turn.dataset.i); });
   turns.addEventListener("focusout", () => show(selected));
-  $("close").addEventListener("click", () => { body.classList.remove("sheet"); rows.get(selected)?.focus(); });
+  $("close").addEventListener("click", () => { body.classList.remove("sheet"); rowOf(selected)?.focus(); });
   $("in").addEventListener("click", () => zoom(0.5));
   $("out").addEventListener("click", () => zoom(2));
   $("all").addEventListener("click", () => setView(...data.whole));
@@ -263,7 +264,7 @@
       if (media.paused) return;
       say(media.currentTime * 1000);
       if (media.currentTime > view[1] || media.currentTime < view[0]) pan(media.currentTime);
-      const i = at(media.currentTime * 1000), row = rows.get(i);
+      const i = at(media.currentTime * 1000), row = rowOf(i);
       if (row !== current) { current?.classList.remove("now"); row?.classList.add("now"); current = row; if (row) { if (!narrow.matches) reveal(row); show(i); } }
     });
     media.addEventListener("play", () => body.classList.toggle("live", !calm.matches));

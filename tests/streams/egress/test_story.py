@@ -76,6 +76,17 @@ def test_episodes_cover_every_event_once(shown: list[str]) -> None:
             assert sum(e.start_ms <= event.start_ms and event.end_ms <= e.end_ms and e.state == event.label for e in found) == 1
 
 
+def test_windows_of_a_silent_face_that_show_the_same_are_one_entry() -> None:
+    def face(labels: list[str]) -> list[EmotionEvent]:
+        return [msgspec.structs.replace(e, kind="face", transcript=None) for e in sequence(labels)]
+
+    assert report_view.leads(face(["neutral", "neutral", "anger", "anger", "neutral"])) == [0, 0, 2, 2, 4]
+    assert report_view.leads(sequence(["neutral", "neutral"])) == [0, 1], "words are never folded away"
+    events = face(["neutral", "neutral"])
+    listed = report_view.turns(events, report_view.rows(events, (), {}))
+    assert len(listed) == 1 and "to 0:14" in listed[0]["silent"]
+
+
 def test_no_turn_is_smoothed_away_in_the_overview() -> None:
     events = sequence(["neutral"] * 200 + ["anger"] + ["neutral"] * 200)
     built = report_view.rows(events, (), {})
