@@ -29,7 +29,8 @@ MARKED_Z = 0.5
 MOST_TERMS = 10
 MOST_UNITS = 6
 CLOSED_EYES = 2.5
-"""Mean AU43/AU45 from which the eyes count as closed: lip corners pulled with closed eyes are not called a smile."""
+"""Mean AU43 + AU45 from which the eyes count as closed (a closure is a blink first, so they alternate): lip corners
+pulled with closed eyes are not called a smile."""
 ARTICULATION = frozenset({"AU25", "AU26", "AU27"})
 """Lips part and jaw drop are how speech is made: they are not named in a span in which the person speaks."""
 
@@ -49,7 +50,7 @@ _TERMS = {
     "pitch": ("high", "low"), "pitch_range": ("wide pitch range", "narrow pitch range"), "energy": ("strong", "weak"),
     "loudness": ("loud", "quiet"), "rate": ("fast", "slow"), "pauses": ("many pauses", "few pauses"),
     "jitter": ("unsteady pitch", "steady pitch"), "shimmer": ("unsteady level", "steady level"),
-    "hnr": ("clear tone", "noisy tone"), "tilt": ("bright timbre", "dull timbre"),
+    "hnr": ("clear tone", "noisy tone"), "tilt": ("dull timbre", "bright timbre"),
 }
 # fmt: on
 _KEY_OF = {word: (key, sign) for key, words in _TERMS.items() for word, sign in zip(words, "+-", strict=True)}
@@ -144,7 +145,7 @@ def is_smile(units: dict[str, UnitActivity]) -> bool:
     def active(*codes: str) -> bool:
         return any(code in units and units[code].active for code in codes)
 
-    closed = any(code in units and units[code].intensity >= CLOSED_EYES for code in ("AU43", "AU45"))
+    closed = sum(units[code].intensity for code in ("AU43", "AU45") if code in units) >= CLOSED_EYES
     return active("AU12") and active("AU6", "AU25") and not active("AU4") and not closed
 
 

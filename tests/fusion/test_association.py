@@ -4,11 +4,17 @@ level, with jitter of landmarks, at the frame rates that cameras have."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import av
 import msgspec
 import numpy as np
 import pytest
+import soundfile
 
+from extractors.face.analyse import FaceAnalyser
+from extractors.speech.prosody import envelope_db
+from extractors.speech.segment import Segmenter
 from fusion.association import ACCEPT, MOST_PAIRS, Joins, Score, mouth_motion, score, voice_level
 
 Series = np.ndarray
@@ -140,3 +146,53 @@ def test_evidence_is_bounded_and_survives_storing() -> None:
         joins.resolve("customer", {("v", i): Score(5.0, 0.5)}, i)
     assert len(joins.pairs) == MOST_PAIRS and len(joins.joined) <= MOST_PAIRS
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(joins), type=Joins) == joins
+
+
+@pytest.mark.corpus
+@pytest.mark.models
+def test_real_mouths_are_not_joined_to_real_voices_of_others(corpus: Path, bundled_models: None) -> None:
+    """Three people in an office, filmed without sound, against the turns of a telephone call."""
+    voices = [turns(corpus / "audio" / "calls" / "dealer_oil_light_mono.flac")]
+    mouths = lips(corpus / "visual" / "videos" / "openface_multi_face.avi", every=6)
+    assert len(mouths) >= 3
+    scores, accepted = [], []
+    for voice in voices:
+        joins, silent_since = Joins(), -10_000
+        for start_ms, end_ms, envelope in voice:
+            found = {}
+            for track, series in mouths.items():
+                looped = [(ms + lap * 24_000, gap) for lap in range(end_ms // 24_000 + 1) for ms, gap in series]
+                near = [(ms, gap) for ms, gap in looped if start_ms - 1500 < ms < end_ms]
+                one = score(envelope, start_ms, near, silence_ms=start_ms - silent_since)
+                if one:
+                    found["video/0", track] = one
+            scores += [one.z for one in found.values()]
+            join = joins.resolve("caller", found, end_ms)
+            accepted.append(bool(join and join.accepted))
+            silent_since = end_ms
+    assert len(scores) > 100 and abs(np.mean(scores)) < 0.5 and np.std(scores) < 1.5
+    assert not any(accepted)
+
+
+def turns(path: Path) -> list[tuple[int, int, Sequence[float]]]:
+    """(start_ms, end_ms, envelope) of the utterances of a recording's first channel."""
+    sound, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    places = np.arange(len(sound) * 16_000 // rate) * rate / 16_000
+    pcm = np.interp(places, np.arange(len(sound)), sound[:, 0]).astype(np.int16)
+    segmenter = Segmenter()
+    pieces = [*segmenter.push(pcm), *segmenter.flush()]
+    return [(piece.start_ms, piece.end_ms, envelope_db(piece.pcm)) for piece in pieces if not piece.partial]
+
+
+def lips(path: Path, every: int) -> dict[int, list[tuple[int, float]]]:
+    """(ms, mouth_open) of the faces of a video that are only followed, not analysed."""
+    analyser, series = FaceAnalyser(), {}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        for i, frame in enumerate(container.decode(stream)):
+            ms = int(frame.pts * stream.time_base * 1000)
+            if i % every == 0:
+                for face in analyser.process(frame.to_ndarray(format="bgr24"), ms, "follow"):
+                    if face.quality.usable and face.mouth_open is not None:
+                        series.setdefault(face.track, []).append((ms, face.mouth_open))
+    return series
