@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import wave
 from collections.abc import Callable, Iterator
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 
 from fusion.events import EmotionEvent
+from fusion.settle import settled
 from streams.egress.report import ReportSession, render
 from streams.egress.report_view import leads
+from streams.egress.vtt import captions, emotion_track
 from streams.records import Decision, Participant
 from tests.streams.egress.scenario import right_to_left, round_table, support_call
 
@@ -341,3 +344,19 @@ def test_the_page_works_where_the_recording_is_absent(browser: Any, folder: Path
     page.keyboard.press("j")
     assert page.locator(".turn[aria-current=true]").count() == 1
     page.close()
+
+
+def test_a_browser_reads_the_captions_and_the_emotion_track(browser: Any) -> None:
+    page = browser.new_page()
+    load = """text => new Promise((done, failed) => {
+        const video = document.createElement('video'), track = document.createElement('track');
+        track.src = URL.createObjectURL(new Blob([text], {type: 'text/vtt'}));
+        track.onload = () => done([...track.track.cues].map(c => [c.id, c.startTime, c.text]));
+        track.onerror = () => failed(new Error('not read'));
+        video.append(track); document.body.append(video); track.track.mode = 'hidden';
+    })"""
+    words, emotions = page.evaluate(load, captions(EVENTS, names={"agent": "Sam & Co"})), page.evaluate(load, emotion_track(EVENTS))
+    page.close()
+    assert [w[0] for w in words] == [e.id for e in settled(EVENTS) if e.transcript] and "<v Sam &amp; Co>" in words[0][2]
+    assert [m[0] for m in emotions] == [e.id for e in settled(EVENTS)]
+    assert json.loads(emotions[1][2])["participant"] == "customer"
