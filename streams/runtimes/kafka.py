@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+from faust.exceptions import ConsistencyError
 
 from streams import topics
 from streams.records import SessionStart
@@ -83,7 +84,10 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
     done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     if stopping not in done:
         # Nothing may be committed any more: what is in hand is read again by whoever takes over.
-        log.critical("worker ends at once: a stage failed")
+        reasons = {worker.name: worker.app.crash_reason for worker in workers if worker.app.should_stop}
+        log.critical("worker ends at once, stopped stages: %r", reasons)
+        if any(isinstance(reason, ConsistencyError) for reason in reasons.values()):
+            log.critical("the local tables are ahead of the broker's: remove %s, they are built again from the broker", state_dir)
         logging.shutdown()
         os._exit(1)
     await asyncio.gather(*(worker.stop() for worker in workers))

