@@ -98,7 +98,7 @@ class Connection:
         try:
             self._gateway.admit(session, call.id, rename=False)
         except Busy:
-            raise _Refusal("busy", f"{self._settings.max_sessions} calls are open", "try again later or at another gateway") from None
+            raise _Refusal("busy", "no further call is taken now", "try again later or at another gateway") from None
         except KeyError:
             raise _Refusal("session_exists", f"session {call.id} exists or has just ended", "use a new id, or `resume`") from None
         self._gateway.calls[call.id] = call

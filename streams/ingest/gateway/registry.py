@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import uuid
 from collections import Counter, OrderedDict
+from pathlib import Path
 
+from streams import policy as policies
 from streams.ingest.gateway import protocol
 from streams.ingest.gateway.native import NativeCodec
 from streams.ingest.gateway.session import CallSession, Sink
 from streams.ingest.gateway.settings import GatewaySettings
 from streams.policy import Policy
 
+log = logging.getLogger(__name__)
+
 _ENDED_KEPT = 10_000
 _FAREWELL_S = 2.0
 
 
 class Busy(Exception):
-    """The gateway has as many calls as it may have."""
+    """The gateway takes no further call."""
 
 
 class LiveCall:
@@ -79,9 +84,20 @@ class Gateway:
             if not rename:
                 raise KeyError(name)
             name = f"{name[:100]}.{uuid.uuid4().hex[:8]}"
+        self._audit(name)
         self.sessions[name] = session
         self.counters["sessions_opened"] += 1
         return name
+
+    def _audit(self, name: str) -> None:
+        """A policy that lifts a protection is used on the record, or not at all."""
+        if self.policy is None or self.policy.exception is None:
+            return
+        try:
+            policies.audit(Path(self.settings.audit_log), self.policy, name)
+        except OSError as error:
+            log.error("the audit log %s cannot be written (%s): no call is taken", self.settings.audit_log, error.strerror)
+            raise Busy from error
 
     def release(self, name: str, ended: protocol.Ended | None = None) -> None:
         """The call is over. Its name is remembered, so that a client that comes back is told, and no other call takes it."""

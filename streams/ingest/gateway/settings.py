@@ -49,6 +49,7 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
     public_url: str | None = None  # as callers see us, where a proxy stands between (signatures cover it)
     twilio_auth_token: str | None = None  # checks X-Twilio-Signature
     audiohook_keys: dict[str, str] = {}  # X-API-KEY -> client secret (base64, empty: the key alone is checked)
+    audit_log: str = "policy-audit.jsonl"  # where each use of a policy exception is written
     vendors: dict[str, CallDefaults] = field(default_factory=_vendors)
 
     def defaults(self, vendor: str) -> CallDefaults:

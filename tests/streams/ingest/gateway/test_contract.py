@@ -18,7 +18,8 @@ garbage = st.one_of(
     st.binary(min_size=1, max_size=300),
     st.text(max_size=60),
     st.sampled_from([
-        "{}", "[]", "null", '{"event": "media"}', '{"event":"start"}', '{"type":"open"}', '{"event": "media", "media": {"payload": "\\ud800"}}', '{"version":"2","id":7,"seq":1,"type":"ping"}',
+        "{}", "[]", "null", '{"event": "media"}', '{"event":"start"}', '{"type":"open"}', '{"event": "media", "media": {"payload": "\\ud800"}}',
+        '{"version":"2","id":7,"seq":1,"type":"ping"}',
     ]),
     st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=9), inner))
     .map(json.dumps),

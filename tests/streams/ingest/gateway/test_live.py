@@ -7,6 +7,7 @@ import gc
 import json
 import urllib.request
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from streams.ingest.gateway.protocol import AUDIO, Person, Source, Start, pack
 from streams.ingest.gateway.registry import Gateway
 from streams.ingest.gateway.server import serve_audiosocket
 from streams.ingest.gateway.settings import GatewaySettings
+from streams.policy import ExceptionGrant, Policy, RoleRule
 from streams.records import AudioChunk, DeadLetter, Notice, Record, SessionStart, VideoFrame
 from tests.streams.ingest.gateway.driving import Recorder, address, ends_of, pcm_of, per_source, running, tone
 from tests.streams.ingest.gateway.scripts import SCRIPTS, SOCKET_PCM, Script, socket_call
@@ -411,6 +413,19 @@ class TestRefusals:
             with pytest.raises(CallRefused) as caught:
                 await IngestClient(f"ws://{host}/v1/ingest").__aenter__()
         assert caught.value.code == "busy"
+
+    async def test_a_policy_exception_is_used_on_the_record_or_not_at_all(self, tmp_path: Path) -> None:
+        grant = ExceptionGrant("safety", ("employee",), "training of a cockpit crew", "Ann Example")
+        rules = Policy({"employee": RoleRule(emotion=True)}, exception=grant)
+        employee = Person("bob", "employee", "audio/0")
+        log = tmp_path / "audit.jsonl"
+        async with running(Gateway(Recorder(), GatewaySettings(audit_log=str(log)), rules)) as host:
+            async with IngestClient(f"ws://{host}/v1/ingest", session="call", participants=[employee], notice=NOTICE) as call:
+                assert call.decisions["bob"].emotion
+        assert json.loads(log.read_text())["session"] == "call"
+        async with running(Gateway(Recorder(), GatewaySettings(audit_log=str(log / "not a folder")), rules)) as host:
+            with pytest.raises(CallRefused):
+                await IngestClient(f"ws://{host}/v1/ingest").__aenter__()
 
     async def test_a_token_is_asked_for(self) -> None:
         async with running(Gateway(Recorder(), GatewaySettings(token="secret"))) as host:

@@ -99,7 +99,9 @@ async def test_a_gateway_that_refuses_is_a_failure_of_the_call_not_of_the_progra
     assert report.completed == 0 and "token" in report.failures[0]
 
 
-@pytest.mark.parametrize(("path", "url", "speed"), [("no such file.wav", "ws://127.0.0.1:1/", 1.0), (None, "http://127.0.0.1:1/", 1.0), (None, "ws://127.0.0.1:1/", -1.0)])
+@pytest.mark.parametrize(("path", "url", "speed"), [
+    ("no such file.wav", "ws://127.0.0.1:1/", 1.0), (None, "http://127.0.0.1:1/", 1.0), (None, "ws://127.0.0.1:1/", -1.0),
+])
 async def test_what_cannot_be_sent(call: Path, path: str | None, url: str, speed: float) -> None:
     with pytest.raises(InputError) as caught:
         await send(path or call, url, speed=speed)
