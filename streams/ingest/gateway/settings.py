@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from typing import Literal
+
+from msgspec import Struct
 
 from streams.records import Notice
 
@@ -19,14 +21,8 @@ class CallDefaults(Struct, frozen=True, forbid_unknown_fields=True):
     language: str | None = None
 
 
-def _vendors() -> dict[str, CallDefaults]:
-    return {
-        # The protocol itself says who these are: external is the customer, internal the agent.
-        "audiohook": CallDefaults(roles={"external": "customer", "internal": "employee"}),
-        "twilio": CallDefaults(),
-        "freeswitch": CallDefaults(),
-        "audiosocket": CallDefaults(),
-    }
+# Where the protocol itself says who they are.
+_ROLES = {"audiohook": {"external": "customer", "internal": "employee"}}
 
 
 class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +46,9 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
     twilio_auth_token: str | None = None  # checks X-Twilio-Signature
     audiohook_keys: dict[str, str] = {}  # X-API-KEY -> client secret (base64, empty: the key alone is checked)
     audit_log: str = "policy-audit.jsonl"  # where each use of a policy exception is written
-    vendors: dict[str, CallDefaults] = field(default_factory=_vendors)
+    vendors: dict[Literal["audiohook", "twilio", "freeswitch", "audiosocket"], CallDefaults] = {}
 
-    def defaults(self, vendor: str) -> CallDefaults:
-        return self.vendors.get(vendor) or CallDefaults()
+    def defaults(self, vendor: Literal["audiohook", "twilio", "freeswitch", "audiosocket"]) -> CallDefaults:
+        """What is known about the calls of a vendor: its protocol's own roles, and over them what the operator says."""
+        stated = self.vendors.get(vendor) or CallDefaults()
+        return CallDefaults(_ROLES.get(vendor, {}) | stated.roles, stated.notice, stated.language)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import tomllib
 
 import av
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,7 +16,7 @@ from streams.ingest.gateway.audiohook import PROBE_ID, AudioHookCodec
 from streams.ingest.gateway.audiosocket import RATES, AudioSocketCodec
 from streams.ingest.gateway.calls import Audio, CallStarted, Noted, Refused, Reply
 from streams.ingest.gateway.freeswitch import FreeSwitchCodec
-from streams.ingest.gateway.settings import CallDefaults
+from streams.ingest.gateway.settings import CallDefaults, GatewaySettings
 from streams.ingest.gateway.twilio import TwilioCodec
 from streams.records import AudioChunk, Notice, SessionStart
 from tests.streams.ingest.gateway.driving import counters_of, ends_of, events_of, faults_of, pcm_of, records_of, tone
@@ -284,6 +286,25 @@ class TestAudioHookSignature:
     def test_an_old_request_and_another_host_are_not(self) -> None:
         assert self.check(self.request(), now=self.NOW + 60)
         assert self.check(self.request(), authority="elsewhere.example.org")
+
+
+class TestSettings:
+    def test_what_an_operator_says_lies_over_what_the_protocol_says(self) -> None:
+        text = """
+            [vendors.audiohook]
+            notice = { given = true, method = "announcement" }
+            [vendors.twilio]
+            roles = { inbound = "customer" }
+        """
+        settings = msgspec.convert(tomllib.loads(text), GatewaySettings)
+        assert settings.defaults("audiohook").roles == {"external": "customer", "internal": "employee"}
+        assert settings.defaults("audiohook").notice == Notice(True, "announcement")
+        assert settings.defaults("twilio").roles == {"inbound": "customer"} and settings.defaults("freeswitch") == CallDefaults()
+
+    @pytest.mark.parametrize("text", ["tokn = 'x'", "[vendors.twillio]", "[vendors.twilio]\nrolls = {}"])
+    def test_unknown_keys_are_refused(self, text: str) -> None:
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(tomllib.loads(text), GatewaySettings)
 
 
 class TestAudioSocket:
