@@ -8,7 +8,7 @@ names lets several installations share a broker.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -16,14 +16,15 @@ from aiokafka.errors import for_code
 
 from extractors.errors import AffectstreamError
 from fusion.events import EmotionEvent
-from streams.records import TOPICS, DeadLetter, Output, Topic, decode, encode
+from streams.alerts.engine import Alert
+from streams.records import TOPICS, Output, Record, Topic, decode, encode
 
 TABLE: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 DEAD_LETTERS = "dead-letters"
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """Largest record on any topic: an uncompressed 1280 x 1024 picture, or the state of two channels in mid-utterance."""
 
-_PUBLIC: dict[str, type] = {"event": EmotionEvent, "dead_letter": DeadLetter}
+_TYPES: dict[str, type] = {"event": EmotionEvent, "alert": Alert} | {str(kind.__struct_config__.tag): kind for kind in get_args(Record)}
 _json = msgspec.json.Encoder()
 
 
@@ -34,6 +35,11 @@ class TopicError(AffectstreamError):
 def tag_of(record: Output) -> str:
     """The name of a record in the topic table: its tag, ``event`` for an emotion event."""
     return "event" if isinstance(record, EmotionEvent) else str(record.__struct_config__.tag)
+
+
+def type_of(tag: str) -> type:
+    """The record type behind a name in the topic table."""
+    return _TYPES[tag]
 
 
 def topics_of(record: Output, writes: Sequence[str]) -> tuple[str, ...]:
@@ -54,7 +60,7 @@ def decode_from(topic: str, value: bytes) -> Any:
     well-formed record that has no place on this topic."""
     row = TABLE[topic]
     if row.codec == "json":
-        return msgspec.json.decode(value, type=_PUBLIC[row.carries[0]])
+        return msgspec.json.decode(value, type=_TYPES[row.carries[0]])
     record = decode(value)
     if tag_of(record) not in row.carries:
         raise msgspec.ValidationError(f"`{tag_of(record)}` has no place on topic {topic}")
