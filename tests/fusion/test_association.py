@@ -15,7 +15,7 @@ import soundfile
 from extractors.face.analyse import FaceAnalyser
 from extractors.speech.prosody import envelope_db
 from extractors.speech.segment import Segmenter
-from fusion.association import ACCEPT, MOST_PAIRS, Joins, Score, mouth_motion, score, voice_level
+from fusion.association import ACCEPT, MOST_PAIRS, Joins, Pair, Score, mouth_motion, score, voice_level
 
 Series = np.ndarray
 
@@ -67,7 +67,7 @@ def utterance(rng: np.random.Generator, fps: float, faces: Sequence[str], ms: in
     return scores
 
 
-def dialogue(seed: int, fps: float, faces: Sequence[str], count: int = 8) -> list[tuple[int, bool]]:
+def dialogue(seed: int, fps: float, faces: Sequence[str], count: int = 12) -> list[tuple[int, bool]]:
     """(joined track, accepted) per utterance of one voice."""
     rng, joins, result = np.random.default_rng(seed), Joins(), []
     for i in range(count):
@@ -85,8 +85,8 @@ def test_the_speaking_face_is_joined_after_a_few_utterances(fps: float, faces: t
     joined = [[track for track, accepted in run if accepted] for run in runs]
     assert all(track == faces.index("speaks") for run in joined for track in run), "a wrong join"
     assert sum(bool(run) for run in joined) >= 7
-    later = [accepted for run in runs for _, accepted in run[4:]]
-    assert np.mean(later) > 0.5
+    later = [accepted for run in runs for _, accepted in run[8:]]
+    assert np.mean(later) > (0.8 if fps >= 10 else 0.5)
 
 
 @pytest.mark.parametrize("fps", [5, 10, 25])
@@ -96,10 +96,10 @@ def test_a_voice_from_off_screen_is_joined_to_nobody(fps: float, faces: tuple[st
     assert not any(accepted)
 
 
-def test_the_score_of_chance_is_standard_normal() -> None:
+def test_the_evidence_of_chance_is_at_most_standard_normal() -> None:
     rng = np.random.default_rng(5)
     z = [next(iter(utterance(rng, 10, ("other",), 4000).values())).z for _ in range(200)]
-    assert abs(np.mean(z)) < 0.4 and 0.8 < np.std(z) < 1.25
+    assert abs(np.mean(z)) < 0.4 and 0.7 < np.std(z) < 1.1, "narrower than normal: real series are less tame"
 
 
 def test_a_joined_face_that_keeps_still_is_not_joined_to_this_utterance() -> None:
@@ -112,7 +112,7 @@ def test_a_joined_face_that_keeps_still_is_not_joined_to_this_utterance() -> Non
 
 
 def test_a_face_belongs_to_the_voice_with_the_better_claim() -> None:
-    joins, mine, yours = Joins(), {("v", 1): Score(5.0, 0.5)}, {("v", 1): Score(4.5, 0.5)}
+    joins, mine, yours = Joins(), {("v", 1): Score(6.5, 0.5)}, {("v", 1): Score(6.0, 0.5)}
     first = joins.resolve("customer", mine, 0)
     second = joins.resolve("colleague", yours, 1)
     assert first and first.accepted and second and not second.accepted
@@ -120,8 +120,23 @@ def test_a_face_belongs_to_the_voice_with_the_better_claim() -> None:
 
 
 def test_two_faces_with_about_the_same_score_are_left_alone() -> None:
-    found = Joins().resolve("customer", {("v", 1): Score(5.0, 0.5), ("v", 2): Score(4.0, 0.5)}, 0)
-    assert found and found.track == 1 and found.score == 5.0 > ACCEPT and not found.accepted
+    found = Joins().resolve("customer", {("v", 1): Score(6.5, 0.5), ("v", 2): Score(6.0, 0.5)}, 0)
+    assert found and found.track == 1 and found.score and found.score > ACCEPT and not found.accepted
+
+
+def test_looking_often_does_not_make_a_join_of_chance() -> None:
+    """A thousand dialogues of sixty utterances by chance: at most one in a thousand may ever reach the threshold, which
+    a plain running z-score of 4 would pass far more often than it says."""
+    z = np.random.default_rng(7).normal(size=(1000, 60))
+    pairs = [Pair("p", "v", 1) for _ in z]
+    passed = 0
+    for pair, row in zip(pairs, z, strict=True):
+        best = 0.0
+        for value in row:
+            pair.total, pair.count = pair.total + value, pair.count + 1
+            best = max(best, pair.score)
+        passed += best >= ACCEPT
+    assert passed <= 3
 
 
 def test_a_face_seen_too_briefly_has_no_score() -> None:
@@ -143,8 +158,8 @@ def test_the_level_is_relative_to_the_peak() -> None:
 def test_evidence_is_bounded_and_survives_storing() -> None:
     joins = Joins()
     for i in range(3 * MOST_PAIRS):
-        joins.resolve("customer", {("v", i): Score(5.0, 0.5)}, i)
-    assert len(joins.pairs) == MOST_PAIRS and len(joins.joined) <= MOST_PAIRS
+        joins.resolve("customer", {("v", i): Score(6.5, 0.5)}, i)
+    assert len(joins.pairs) == MOST_PAIRS and 0 < len(joins.joined) <= MOST_PAIRS
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(joins), type=Joins) == joins
 
 
@@ -170,7 +185,7 @@ def test_real_mouths_are_not_joined_to_real_voices_of_others(corpus: Path, bundl
             join = joins.resolve("caller", found, end_ms)
             accepted.append(bool(join and join.accepted))
             silent_since = end_ms
-    assert len(scores) > 100 and abs(np.mean(scores)) < 0.5 and np.std(scores) < 1.5
+    assert len(scores) > 100 and abs(np.mean(scores)) < 0.3 and np.std(scores) < 1.1
     assert not any(accepted)
 
 

@@ -99,13 +99,15 @@ def some_posterior(rng: random.Random) -> Posterior:
 
 
 def face_stream(rng: random.Random, source: str, until_ms: int, spoken: Sequence[SpeechCues] = ()) -> list[Output]:
-    """Frames at about 5 a second, up to three tracks that come and go; the mouth of track 1 moves with `spoken`."""
+    """Frames at about 5 a second (10 where somebody speaks), up to three tracks that come and go; the mouth of track 1
+    moves with `spoken`."""
+    pace = 2 if spoken else 1
     level = {cues.start_ms // 100 + i: db for cues in spoken for i, db in enumerate(cues.envelope_db)}
     stream: list[Output] = []
     present: set[int] = set()
     seq, at, mark = 0, rng.randrange(0, 400), 0
     while at < until_ms:
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 / pace:
             present ^= {rng.randrange(1, 4)}
         moves = 0.15 * (seq % 2) * (level.get(at // 100, -60.0) > -40)
         faces = tuple(_face(rng, track, 0.02 + moves if track == 1 and spoken else None) for track in sorted(present))
@@ -113,7 +115,7 @@ def face_stream(rng: random.Random, source: str, until_ms: int, spoken: Sequence
         if at // 500 * 500 > mark:
             mark = at // 500 * 500
             stream.append(Watermark(SESSION, source, "look", mark))
-        seq, at = seq + 1, at + rng.choice([160, 200, 240])
+        seq, at = seq + 1, at + rng.choice([160, 200, 240]) // pace
     return [*stream, Watermark(SESSION, source, "look", max(until_ms, mark), final=True)]
 
 
@@ -204,7 +206,7 @@ def test_any_interleaving_of_the_sources_gives_the_same_bytes(layout: str, seed:
     assert bytes_of(run(start, interleaved(rng, sources))) == bytes_of(run(start, by_media_time(sources)))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sessions, seeds, st.randoms(use_true_random=False))
 def test_records_delivered_again_change_nothing(layout: str, seed: int, rng: random.Random) -> None:
     start = LAYOUTS[layout]
@@ -413,7 +415,7 @@ def test_a_speaking_face_on_a_shared_picture_joins_its_voice() -> None:
     spoken = [event for event in events if event.kind == "utterance"]
     joins = [event.context.association for event in spoken]
     assert all(join and join.track == 1 and join.method == "mouth_activity" for join in joins)
-    assert joins[-1] and joins[-1].accepted and joins[-1].score and joins[-1].score > 4
+    assert joins[-1] and joins[-1].accepted and joins[-1].score and joins[-1].score > 3
     assert spoken[-1].modalities["face"].present and not spoken[0].modalities["face"].present
     assert spoken[-1].probabilities["anger"] > 2 * spoken[0].probabilities["anger"]
     assert {event.participant for event in events if event.kind == "face"} >= {"face-2"}
