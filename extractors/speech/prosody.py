@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from extractors.cues import Prosody, Word, rounded
+from extractors.speech.activity import HOP, Activity, speech_activity
 from extractors.speech.baseline import Baseline
-from extractors.speech.loudness import FLOOR_DB, decibels, envelope_db, frame_levels, loudness_lufs
+from extractors.speech.loudness import decibels, envelope_db, loudness_lufs
 from extractors.speech.pitch import HOP_S, Pitch, runs, track
 from extractors.speech.resample import as_float32
 from extractors.speech.syllables import syllables
@@ -21,22 +21,11 @@ from extractors.speech.voice_quality import voice_quality
 __all__ = ["Baseline", "envelope_db", "measure"]
 
 Floats = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
 RATE = 16_000
-_HOP = 160  # 10 ms
-_FRAME = 400
 _SHORTEST_PAUSE_MS = 200
 _FEWEST_VOICED = 6  # frames of 16 ms: below 0.1 s of voice there is no pitch to speak of
 _MOST_SLOPE_POINTS = 300
-
-
-class Activity(Struct, frozen=True, eq=False):
-    """Which frames of 10 ms carry speech, by level: bool (frames,), and the first and last of them (exclusive)."""
-
-    active: Bools
-    first: int
-    last: int
 
 
 def measure(pcm: NDArray[Any], words: Sequence[Word] = (), language: str = "en") -> Prosody:
@@ -76,22 +65,6 @@ def measure(pcm: NDArray[Any], words: Sequence[Word] = (), language: str = "en")
     )
 
 
-def speech_activity(audio: Floats) -> Activity:
-    """Frames of 10 ms above a level between the noise (5th percentile) and the speech (95th) of this utterance.
-
-    The threshold is a third of the way up in dB, at least 15 and at most 35 dB below the speech, so that clean audio
-    does not lose its consonants and noisy audio not its pauses.
-    """
-    levels = frame_levels(audio, _FRAME, _HOP)
-    if len(levels) == 0 or levels.max() <= FLOOR_DB:
-        return Activity(np.zeros(len(levels), np.bool_), 0, 0)
-    noise, speech = _percentile(levels, 5), _percentile(levels, 95)
-    threshold = min(max(noise + (speech - noise) / 3, speech - 35), speech - 15)
-    active = levels >= threshold
-    places = np.flatnonzero(active)
-    return Activity(active, int(places[0]), int(places[-1]) + 1) if len(places) else Activity(active, 0, 0)
-
-
 def _spoken(pitch: Pitch, activity: Activity) -> Pitch:
     """The pitch of frames at the level of speech: mains hum between the words has a pitch too."""
     if len(activity.active) == 0:
@@ -102,7 +75,7 @@ def _spoken(pitch: Pitch, activity: Activity) -> Pitch:
 
 def _speech_level(audio: Floats, activity: Activity) -> float | None:
     """RMS over the frames that carry speech, dBFS."""
-    blocks = audio[: len(activity.active) * _HOP].reshape(-1, _HOP)[activity.active]
+    blocks = audio[: len(activity.active) * HOP].reshape(-1, HOP)[activity.active]
     return decibels(float(np.mean(np.square(blocks, dtype=np.float64)))) if blocks.size else None
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from extractors import registry
 from extractors.cues import Transcript, Word, rounded
 from extractors.errors import InputError
+from extractors.speech.activity import Activity, speech_activity
 from extractors.speech.guards import Hypothesis, compression_ratio, objection
 from extractors.speech.resample import as_float32
 
@@ -39,8 +40,7 @@ STATES = WINDOW_FRAMES // 2
 SAMPLES_PER_STATE = 320
 MARGIN_FRAMES = 100
 BATCH = 8
-LOG_PROB_FLOOR = -1.0
-COMPRESSION_CEILING = 2.4
+SECOND_LOOK_BELOW = -0.5
 
 
 class EncodedUtterance(Struct, frozen=True, eq=False):
@@ -66,8 +66,11 @@ class EncodedUtterance(Struct, frozen=True, eq=False):
 class WhisperEngine:
     """One loaded model on the CPU. Not for several threads at once.
 
-    `window` is ``cached`` (encode the utterance and `MARGIN_FRAMES`, complete with stored silence) or ``full`` (encode
-    30 s every time: the reference, eight times dearer for a turn of 3 s).
+    `window` is ``cached`` (encode the utterance and `margin_frames` of silence after it, complete the window with stored
+    silence) or ``full`` (encode 30 s every time: the reference, eight times dearer for a turn of 3 s). A cached window
+    costs a little accuracy, and nearly all of it where the decoder is unsure: an utterance whose mean token log
+    probability falls below `second_look_below`, or whose decoding failed, is decoded again from a full window, and the
+    likelier of both is taken (`benchmarks/encoder_padding.py` measures it).
     """
 
     def __init__(
@@ -76,10 +79,14 @@ class WhisperEngine:
         compute_type: str = "int8",
         threads: int = 1,
         window: Literal["cached", "full"] = "cached",
+        margin_frames: int = MARGIN_FRAMES,
+        second_look_below: float = SECOND_LOOK_BELOW,
     ) -> None:
         folder = registry.path(model)
         self.identity = registry.identity(model)
         self.window = window
+        self._margin = _even(margin_frames)
+        self._second_look_below = second_look_below
         self._model = ctranslate2.models.Whisper(
             str(folder), device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=threads
         )
@@ -105,7 +112,7 @@ class WhisperEngine:
         if not 0 < len(pcm) <= LONGEST_S * RATE:
             raise ValueError(f"an utterance has more than 0 and at most {LONGEST_S:g} s, not {len(pcm) / RATE:.1f} s")
         audio = as_float32(pcm)
-        frames = _even(-(-len(audio) // 160)) + MARGIN_FRAMES
+        frames = _even(-(-len(audio) // 160)) + self._margin
         window = self._encode_frames(audio, WINDOW_FRAMES if self.window == "full" else min(frames, WINDOW_FRAMES))
         real = window[: -(-len(audio) // SAMPLES_PER_STATE)]
         return EncodedUtterance(real, window, audio, len(audio) / RATE, speech_probability)
@@ -197,12 +204,13 @@ class WhisperEngine:
         self, utterance: EncodedUtterance, first: Hypothesis, language: str, prompt: str | None, beam_size: int
     ) -> Hypothesis:
         """Decode again from a whole encoded window where the first hypothesis looks wrong; keep the likelier one."""
-        if not first.doubtful or len(utterance.window) >= STATES:
+        doubtful = first.failed or first.avg_logprob < self._second_look_below
+        if not doubtful or len(utterance.window) >= STATES:
             return first
         window = self._encode_frames(utterance.pcm, WINDOW_FRAMES)
         again = EncodedUtterance(utterance.states, window, utterance.pcm, utterance.duration_s, utterance.speech_probability)
         second = self._decode([again], [language], prompt, beam_size)[0]
-        return min(first, second, key=lambda h: (h.endless, h.compression_ratio > COMPRESSION_CEILING, -h.avg_logprob))
+        return min(first, second, key=lambda h: (h.failed, -h.avg_logprob))
 
     def _transcript(
         self, utterance: EncodedUtterance, hypothesis: Hypothesis, language: str, sure: float, word_times: bool
@@ -234,7 +242,8 @@ class WhisperEngine:
         first_state: dict[int, int] = {}
         for token, state in result.alignments:
             first_state.setdefault(int(token), int(state))
-        return merge_punctuation(_timed(words, groups, first_state, result.text_token_probs, utterance.duration_s))
+        timed = _timed(words, groups, first_state, result.text_token_probs, utterance.duration_s)
+        return merge_punctuation(_tightened(timed, speech_activity(utterance.pcm)))
 
     def _prompt(self, language: str, prompt: str | None) -> list[int]:
         tokenizer = self._tokenizer(language)
@@ -303,6 +312,27 @@ def _timed(
         if text.strip():
             timed.append(Word(text.strip(), start_ms, end_ms, round(sure, 4)))
     return timed
+
+
+def _tightened(words: Sequence[Word], activity: Activity) -> list[Word]:
+    """Words without the silence that the aligner counts to them.
+
+    It gives the pause before a word to that word, at times with the end of the word before: where a span holds a pause
+    of 200 ms or more, the word is what follows the pause.
+    """
+    tight = []
+    for word in words:
+        start, end = word.start_ms, word.end_ms
+        if start is not None and end is not None:
+            first = start // 10
+            spoken = first + np.flatnonzero(activity.active[first : -(-end // 10)])
+            pauses = np.flatnonzero(np.diff(spoken) > 20)
+            if len(pauses) and len(spoken) - pauses[-1] - 1 >= 6:
+                spoken = spoken[pauses[-1] + 1 :]
+            if len(spoken):
+                start, end = max(start, 10 * int(spoken[0])), min(end, 10 * int(spoken[-1]) + 10)
+        tight.append(Word(word.text, start, end, word.probability))
+    return tight
 
 
 def _token_cap(utterance: EncodedUtterance) -> int:
