@@ -303,11 +303,11 @@ def _spoken(span: Span) -> tuple[int, int]:
 def _headline(fused: Fused, moved: Mapping[str, Share]) -> str:
     if not moved:
         return "Nothing to judge by."
-    parts = [
-        f"{NAMES[name]} {moved[name].weight:.0%}{'' if moved[name].supports else ' against'}" for name in _ranked(moved)
-    ]
+    ranked = _ranked(moved)
     if fused.label == UNKNOWN:
+        parts = [f"{NAMES[name]} {moved[name].weight:.0%}" for name in ranked]
         return f"No label is likely enough (most likely {fused.best}, {fused.confidence:.2f}; {', '.join(parts)})."
+    parts = [f"{NAMES[name]} {moved[name].weight:.0%}{'' if moved[name].supports else ' against'}" for name in ranked]
     return f"Perceived as {fused.label} ({fused.confidence:.2f}; {', '.join(parts)})."
 
 

@@ -30,7 +30,7 @@ MOST_TERMS = 10
 MOST_UNITS = 6
 CLOSED_EYES = 2.5
 """Mean AU43 + AU45 from which the eyes count as closed (a closure is a blink first, so they alternate): lip corners
-pulled with closed eyes are not called a smile."""
+pulled on a closed mouth under closed eyes are not called a smile."""
 ARTICULATION = frozenset({"AU25", "AU26", "AU27"})
 """Lips part and jaw drop are how speech is made: they are not named in a span in which the person speaks."""
 
@@ -139,14 +139,16 @@ def face_words(face: FaceSpan | None, *, speaking: bool = False) -> FaceWords:
 
 
 def is_smile(units: dict[str, UnitActivity]) -> bool:
-    """Whether pulled lip corners are a smile: the cheeks rise or the lips part with them, and neither lowered brows nor
-    closed eyes speak against it. A tight-lipped crying face pulls the lip corners as far as a laugh does."""
+    """Whether pulled lip corners are a smile. The brows must not be lowered, and either the mouth opens over the teeth
+    (lips part or upper lip rises) or the cheeks rise while the eyes stay open: a tight-lipped crying face pulls the lip
+    corners and squints as a smile does, and closes its eyes."""
 
     def active(*codes: str) -> bool:
         return any(code in units and units[code].active for code in codes)
 
     closed = sum(units[code].intensity for code in ("AU43", "AU45") if code in units) >= CLOSED_EYES
-    return active("AU12") and active("AU6", "AU25") and not active("AU4") and not closed
+    opened = active("AU25", "AU10")
+    return active("AU12") and not active("AU4") and (opened or active("AU6") and not closed)
 
 
 def voice_words(speech: SpeechCues | None) -> VoiceWords:

@@ -108,10 +108,12 @@ def test_a_grimace_in_tears_is_not_a_smile() -> None:
     """Crying, lips pressed: the lip corners are pulled as far as in laughing, the eyes are closed, the lips shut."""
     crying = {"AU12": (4.3, 1.0), "AU6": (2.3, 1.0), "AU43": (3.6, 1.0), "AU25": (0.0, 0.0)}
     laughing = {"AU12": (4.5, 1.0), "AU6": (2.0, 1.0), "AU43": (1.3, 0.6), "AU25": (2.0, 1.0)}
+    roaring = {"AU12": (4.8, 1.0), "AU10": (5.0, 1.0), "AU43": (2.2, 0.5), "AU45": (1.7, 0.45)}
     lids_falling = {"AU12": (2.3, 1.0), "AU6": (1.9, 1.0), "AU43": (1.7, 0.4), "AU45": (2.1, 0.6)}
     knitted = {"AU12": (4.3, 1.0), "AU25": (2.0, 1.0), "AU4": (2.0, 0.8)}
     alone = {"AU12": (4.3, 1.0)}
     assert "smiling (AU12 4.5)" in render(describe("p", 0, 1000, face=face(laughing)))
+    assert "smiling (AU12 4.8)" in render(describe("p", 0, 1000, face=face(roaring)))
     for units in (crying, lids_falling, knitted, alone):
         text = render(describe("p", 0, 1000, face=face(units)))
         assert "smil" not in text and "lip corners pulled up (AU12 " in text
