@@ -46,6 +46,7 @@ class _Item:
     source: int = -1
     seq: int = -1
     control: int = 0
+    since: float = 0.0  # waiting since then (the loop's clock)
 
     def among(self, frames: dict[str, int], control: int) -> bool:
         """Whether it is one of the first `frames` (last number per source) or of the first `control` messages."""
@@ -58,6 +59,7 @@ class IngestClient:
     `sources` declares what will be sent (default: one channel of PCM16 at 16 kHz), `participants` who is who; a channel of
     nobody is `unknown`. `buffer_bytes` bounds what waits for its acknowledgement: `audio` then waits, and `video` waits with
     `lossless`, otherwise it drops the picture. After a broken connection the client tries for `reconnect_s` seconds to go on.
+    `longest_wait_s` is the longest that something waited here before it left.
     `on_error` receives each `protocol.Error` that does not end the call.
     """
 
@@ -84,6 +86,7 @@ class IngestClient:
         self.ended: protocol.Ended | None = None
         self.reconnects = 0
         self.pictures_dropped = 0
+        self.longest_wait_s = 0.0
         self._start = protocol.Start(tuple(sources), tuple(participants), session, token, language, notice, attributes or {}, lossless)
         self._sources = {source.index: source for source in sources}
         self._next_seq = dict.fromkeys(self._sources, 0)
@@ -178,6 +181,7 @@ class IngestClient:
                 raise self._failure
             if self.ended is not None:
                 raise CallRefused("ended", f"the gateway has ended the call: {self.ended.reason}", "begin a new one")
+            item.since = asyncio.get_running_loop().time()
             self._unsent.append(item)
             self._bytes += len(item.data)
             self._changed.notify_all()
@@ -222,6 +226,7 @@ class IngestClient:
                 item = self._unsent.popleft()
                 self._sent.append(item)
             await connection.send(item.data)
+            self.longest_wait_s = max(self.longest_wait_s, asyncio.get_running_loop().time() - item.since)
 
     async def _beat(self, connection: ClientConnection) -> None:
         while True:

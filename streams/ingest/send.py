@@ -144,7 +144,7 @@ async def send(
         sent_bytes=sum(player.sent_bytes for player in players),
         reconnects=sum(player.client.reconnects for player in players),
         pictures_dropped=sum(player.client.pictures_dropped for player in players),
-        late_ms=max(player.late_ms for player in players),
+        late_ms=max(player.late_ms + round(1000 * player.client.longest_wait_s) for player in players),
         sessions=tuple(player.client.session or "" for player in players),
         failures=tuple(player.failure for player in players if player.failure),
     )
