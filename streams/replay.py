@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 from extractors.errors import InputError
 from fusion.events import EmotionEvent
+from fusion.metrics import ConversationMetrics, conversation_metrics, spans_of
 from msgspec import Struct
 
 from streams import policy as policies
+from streams.egress.faces import FaceLog
 from streams.ingest.channels import VIDEO_SOURCE, ChannelPlan, plan
 from streams.ingest.files import open_media
 from streams.ingest.media import MediaInfo, probe
@@ -58,6 +60,12 @@ class Replay(Struct):
     duration_ms: int
     problems: list[str]
     dead_letters: list[DeadLetter]
+    faces: FaceLog
+
+    @property
+    def metrics(self) -> ConversationMetrics:
+        """Figures of the conversation: talk time, interruptions, response latency, valence by quarter."""
+        return conversation_metrics(spans_of(self.events), self.duration_ms)
 
 
 def session_name(media: Path, sha256: str) -> str:
@@ -106,7 +114,7 @@ def replay(
     if on_start:
         on_start(start, info)
     shared = resources or Resources(chosen.analysis)
-    result = Replay(Path(media), info, start, [], False, 0, list(info.problems), [])
+    result = Replay(Path(media), info, start, [], False, 0, list(info.problems), [], FaceLog())
 
     def keep(event: EmotionEvent) -> None:
         result.events.append(event)
@@ -122,7 +130,7 @@ def replay(
             yield record
 
     result.complete = embedded.run(
-        start, records(), shared, keep, speed=chosen.speed, on_dead_letter=result.dead_letters.append, stop=stop,
+        start, records(), shared, keep, speed=chosen.speed, on_dead_letter=result.dead_letters.append, on_record=result.faces.feed, stop=stop,
     )
     result.duration_ms = reader.position_ms
     result.problems += [problem for problem in reader.problems if problem not in result.problems]
@@ -164,7 +172,7 @@ def summarize(result: Replay, fingerprint: str, formats: Iterable[str], seconds:
         "duration_ms": result.duration_ms, "participants": [msgspec.to_builtins(person) for person in result.start.participants],
         "decisions": msgspec.to_builtins(result.start.decisions), "events": len(result.events),
         "utterances": sum(event.kind == "utterance" for event in result.events), "withheld": sum(event.status == "withheld" for event in result.events),
-        "labels": dict(sorted(labels.items())), "problems": result.problems,
+        "labels": dict(sorted(labels.items())), "metrics": msgspec.to_builtins(result.metrics), "problems": result.problems,
         "dead_letters": [{"stage": letter.stage, "reason": letter.reason} for letter in result.dead_letters], "seconds": round(seconds, 2),
     }
 

@@ -80,13 +80,13 @@ class SegmentOptions(Struct, frozen=True):
     sides, never twice. With `partial_every_ms` > 0 the open utterance is also given out at each such step of its length.
     """
 
-    threshold: float = 0.5
+    threshold: float = 0.35
     hysteresis: float = 0.15
     min_speech_ms: int = 250
     min_silence_ms: int = 500
     max_utterance_ms: int = 20_000
     cut_search_ms: int = 5_000
-    pad_ms: int = 150
+    pad_ms: int = 250
     partial_every_ms: int = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import sys
 import time
 from collections.abc import Iterable
@@ -69,7 +70,7 @@ def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float | No
 @click.option("--to", "to_ms", callback=_time, help="End here.")
 @click.option("--no-video", is_flag=True, help="Do not look at the picture.")
 @click.option("--max-faces", type=click.IntRange(1, 16), default=4, show_default=True, help="Faces followed at once.")
-@click.option("--vad-threshold", type=click.FloatRange(0.2, 0.95), default=0.5, show_default=True, help="Speech probability that opens an utterance.")
+@click.option("--vad-threshold", type=click.FloatRange(0.2, 0.95), default=0.35, show_default=True, help="Speech probability that opens an utterance.")
 @click.option("--min-silence-ms", type=click.IntRange(200, 4000), default=500, show_default=True, help="Silence that ends an utterance.")
 @click.option("--max-utterance-ms", type=click.IntRange(6000, 28000), default=20000, show_default=True, help="Longest utterance.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the speech model.")
@@ -146,10 +147,15 @@ class _Batch:
                 rules = policies.load(self._options.policy)
                 policies.audit(self._out / "policy-audit.jsonl", rules, start.session)
 
-            result = replay(
-                media, options=self._options, resources=self._resources, on_start=opened, on_event=lambda event: writer[0].write(event),
-                on_progress=lambda position, duration: progress.update(task, completed=position, total=duration),
-            )
+            try:
+                result = replay(
+                    media, options=self._options, resources=self._resources, on_start=opened, on_event=lambda event: writer[0].write(event),
+                    on_progress=lambda position, duration: progress.update(task, completed=position, total=duration),
+                )
+            except BaseException:
+                for unfinished in writer:
+                    unfinished.abandon()
+                raise
             progress.update(task, description=f"{media.name}: writing")
             summary = summarize(result, self._options.fingerprint(result.info.sha256), self._formats, time.monotonic() - began)
             writer[0].close()
@@ -180,7 +186,7 @@ def write_files(result: Any, folder: Path, formats: Iterable[str]) -> None:
         (folder / "transcript.vtt").write_text(captions(result.events), "utf-8")
         (folder / "emotion.vtt").write_text(emotion_track(result.events), "utf-8")
     if "emotionml" in wanted:
-        (folder / "emotion.xml").write_text(emotionml(result.events, media=result.media.name), "utf-8")
+        (folder / "emotion.xml").write_text(emotionml(result.events, media=result.media.name, media_type=mimetypes.guess_type(result.media.name)[0] or ""), "utf-8")
     if "html" in wanted:
         from streams.egress.report import write_report
 
