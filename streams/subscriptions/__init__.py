@@ -1,0 +1,1 @@
+"""Subscriptions: events, alerts and sessions to everybody who wants to follow them, over WebSocket, SSE and HTTP."""

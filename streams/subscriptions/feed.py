@@ -1,0 +1,192 @@
+"""What runtimes hand over: sessions, events, progress. Keeps the state of each call, judges the alert rules, publishes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from extractors.errors import InputError
+from fusion.events import EmotionEvent
+from streams.alerts.engine import Alert, AlertStage
+from streams.alerts.rules import Rule
+from streams.records import SessionEnd, SessionStart
+from streams.subscriptions.calls import OpenAlert, SessionState, judge, opened, participants_of, take_event
+from streams.subscriptions.hub import Hub
+from streams.subscriptions.messages import Acknowledgement
+
+MAX_NAME = 80
+_ENDED_ALERTS = 2000
+
+
+class Feed:
+    """The one object between a runtime and its subscribers. All methods may be called from any thread.
+
+    `rules` are judged over every session in media time; `on_alert` gets each opening and closing (webhooks, a topic).
+    Delivering an event twice is harmless.
+    """
+
+    def __init__(self, hub: Hub | None = None, *, rules: Sequence[Rule] = (), on_alert: Callable[[Alert], None] = lambda alert: None) -> None:
+        self.hub = hub or Hub()
+        self.rules = tuple(rules)
+        self._on_alert = on_alert
+        self._lock = threading.RLock()
+        self._calls: dict[str, SessionState] = {}
+        self._stages: dict[str, AlertStage] = {}
+        self._revisions: dict[str, dict[str, int]] = {}
+        self._alerts: dict[str, OpenAlert] = {}
+        self._media: dict[str, Path] = {}
+        self.hub.on_forget = self._forgotten
+
+    def open(self, start: SessionStart, *, media: Path | None = None) -> None:
+        """A session begins; one that is known already goes on."""
+        with self._lock:
+            if start.session in self._calls:
+                self._calls[start.session].state = "live"
+                return
+            state = self._calls[start.session] = opened(start, _now())
+            if media is not None:
+                self._media[start.session] = media
+                state.has_media = True
+            self._revisions[start.session] = {}
+            if self.rules:
+                self._stages[start.session] = AlertStage(start, self.rules)
+            self.hub.open(start.session, start.participants, start.media)
+
+    def event(self, event: EmotionEvent) -> None:
+        """An event of a session; a session nobody announced is opened with its first event."""
+        with self._lock:
+            if event.session not in self._calls:
+                self.open(SessionStart(event.session, (), {}))
+            known = self._revisions[event.session]
+            if event.revision <= known.get(event.id, -1):
+                return
+            if event.status == "partial":
+                if len(known) < 100_000:
+                    known[event.id] = event.revision
+                self.hub.publish(event)
+                return
+            known[event.id] = event.revision
+            state = self._calls[event.session]
+            take_event(state, event, _now())
+            self.hub.publish(event)
+            stage = self._stages.get(event.session)
+            if stage is not None:
+                self._fire(list(stage.feed(event)))
+            judge(state)
+
+    def progress(self, session: str, media_ms: int) -> None:
+        """The media of a session were read so far; silence can be judged without an event."""
+        with self._lock:
+            state = self._calls.get(session)
+            if state is None or media_ms <= state.position_ms:
+                return
+            state.position_ms = media_ms
+            stage = self._stages.get(session)
+            # Words of the last seconds may still be in work: silence is judged behind them.
+            if stage is not None and media_ms > 5000:
+                self._fire(list(stage.tick(media_ms - 5000)))
+                judge(state)
+
+    def end(self, end: SessionEnd, *, duration_ms: int = 0) -> None:
+        """A session is over; what is kept of it can still be read."""
+        with self._lock:
+            state = self._calls.get(end.session)
+            if state is None or state.state == "ended":
+                return
+            stage = self._stages.pop(end.session, None)
+            if stage is not None:
+                self._fire(list(stage.feed(end)))
+            state.state, state.updated_wall_ms = "ended", _now()
+            state.duration_ms = max(duration_ms, state.position_ms)
+            judge(state)
+            self.hub.close(end.session, participants_of(state), state.media)
+
+    def alert(self, alert: Alert) -> None:
+        """An alert that was judged elsewhere (the alerts topic)."""
+        with self._lock:
+            self._fire([alert], notify=False)
+            state = self._calls.get(alert.session)
+            if state:
+                judge(state)
+
+    def _fire(self, alerts: list[Alert], *, notify: bool = True) -> None:
+        for alert in alerts:
+            held = self._alerts.get(alert.id)
+            if held is not None and held.alert.revision >= alert.revision:
+                continue
+            self._keep_alert(OpenAlert(alert, held.acknowledged if held else None))
+            self.hub.publish_alert(alert, held.acknowledged if held else None)
+            if notify:
+                self._on_alert(alert)
+
+    def _keep_alert(self, entry: OpenAlert) -> None:
+        self._alerts.pop(entry.alert.id, None)
+        self._alerts[entry.alert.id] = entry
+        while len(self._alerts) > _ENDED_ALERTS:
+            closed = next((key for key, e in self._alerts.items() if e.alert.status == "closed"), next(iter(self._alerts)))
+            del self._alerts[closed]
+        state = self._calls.get(entry.alert.session)
+        if state is not None:
+            state.alerts = [e for e in state.alerts if e.alert.id != entry.alert.id] + [entry]
+
+    def acknowledge(self, alert_id: str, by: str) -> OpenAlert:
+        """Say that somebody has taken an alert; the first one counts. Raises `InputError` for an unknown alert or no name."""
+        name = " ".join(by.split())
+        if not name or len(name) > MAX_NAME or not name.isprintable():
+            raise InputError("an acknowledgement needs a name", where="by", cure=f"give 1 to {MAX_NAME} printable characters")
+        with self._lock:
+            held = self._alerts.get(alert_id)
+            if held is None:
+                raise InputError("no such alert is kept here", where="alert", cure="read /v1/alerts for those that are")
+            if held.acknowledged is None:
+                held = OpenAlert(held.alert, Acknowledgement(name, _now()))
+                self._keep_alert(held)
+                self.hub.publish_alert(held.alert, held.acknowledged)
+                state = self._calls.get(held.alert.session)
+                if state:
+                    judge(state)
+            return held
+
+    # Reading
+
+    def alerts(self) -> list[OpenAlert]:
+        """All alerts kept: open ones nobody took first, then by the order in which they fired, newest first."""
+        with self._lock:
+            newest = list(reversed(self._alerts.values()))
+        return sorted(newest, key=lambda e: (e.alert.status != "open", e.acknowledged is not None))
+
+    def sessions(self) -> tuple[list[Any], str]:
+        """(states as plain data, live ones that need attention first; position of the stream), read together."""
+        import msgspec
+
+        with self._lock:
+            ordered = sorted(self._calls.values(), key=lambda s: (s.state != "live", -s.attention, -s.started_wall_ms, s.session))
+            return [msgspec.to_builtins(state) for state in ordered], self.hub.position(self.hub.head)
+
+    def session(self, session: str) -> SessionState | None:
+        with self._lock:
+            return self._calls.get(session)
+
+    def state_of(self, session: str) -> Any:
+        """One state as plain data, or None."""
+        import msgspec
+
+        with self._lock:
+            state = self._calls.get(session)
+            return None if state is None else msgspec.to_builtins(state)
+
+    def media_of(self, session: str) -> Path | None:
+        return self._media.get(session)
+
+    def _forgotten(self, session: str) -> None:
+        self._calls.pop(session, None)
+        self._stages.pop(session, None)
+        self._revisions.pop(session, None)
+        self._media.pop(session, None)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,82 @@
+"""The OpenAPI 3.1 document, written from the tables that the code itself uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from streams.subscriptions.calls import OpenAlert, SessionState
+from streams.subscriptions.filters import PARAMETERS
+from streams.subscriptions.messages import as_schema
+from streams.subscriptions.reading import SEARCH_PARAMETERS
+
+_ERROR = {"type": "object", "properties": {"error": {"type": "string"}, "cure": {"type": "string"}}, "required": ["error", "cure"]}
+
+
+def document() -> dict[str, Any]:
+    """All paths of `streams.subscriptions.app.routes` with parameters, answers and the schemas of all messages."""
+    from affectstream import __version__
+
+    messages = as_schema()
+    (state, alert), more = msgspec.json.schema_components((SessionState, OpenAlert), ref_template="#/components/schemas/{name}")
+    session = {"name": "session", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Id of the session, percent-encoded."}
+    several = {"session", "participant", "role", "label", "type"}
+    stream = [
+        {"name": name, "in": "query", "description": text, "schema": {"type": "array", "items": {"type": "string"}} if name in several else {"type": "string"}}
+        for name, text in PARAMETERS.items()
+    ]
+    found = [{"name": name, "in": "query", "description": text, "schema": {"type": "string"}} for name, text in SEARCH_PARAMETERS.items()]
+    paths = {
+        "/v1/events": {"get": _operation(
+            "Follow events, alerts and sessions", "WebSocket (upgrade) or Server-Sent Events. A WebSocket frame carries one or more messages, one JSON "
+            "object a line. A refused request gets an `error` message and close code 4400 (request), 4401 (token) or 4403 (origin) on a WebSocket.",
+            {"text/event-stream": {"schema": {"oneOf": list(messages["messages"].values())}}}, stream,
+        )},
+        "/v1/sessions": {"get": _operation(
+            "All sessions kept, live ones that need attention first", "`position` is where a subscription goes on without a gap (`after`).",
+            _object(position={"type": "string"}, now_ms={"type": "integer"}, sessions={"type": "array", "items": state}),
+        )},
+        "/v1/sessions/{session}": {"get": _operation(
+            "One session: state, events, figures, headline", "", _object(
+                position={"type": "string"}, state=state, events={"type": "array", "items": {"$ref": "#/components/schemas/EmotionEvent"}},
+                headline={"type": "object"}, metrics={"type": "object"}), [session],
+        )},
+        "/v1/sessions/{session}/report": {"get": _operation("The report as one HTML page", "", {"text/html": {}}, [session])},
+        "/v1/sessions/{session}/media": {"get": _operation("The recording, where it is served (ranges work)", "", {"application/octet-stream": {}}, [session])},
+        "/v1/sessions/{session}/curves": {"get": _operation(
+            "Valence curves as a Bokeh document", "", _object(doc={"type": "object"}, roots={"type": "object"}), [session])},
+        "/v1/alerts": {"get": _operation(
+            "All alerts kept", "Open ones nobody took come first.", _object(position={"type": "string"}, alerts={"type": "array", "items": alert}))},
+        "/v1/alerts/{alert}/acknowledge": {"post": _operation(
+            "Say that somebody has taken an alert", "The first one counts; saying it again changes nothing.", {"application/json": {"schema": alert}},
+            [{"name": "alert", "in": "path", "required": True, "schema": {"type": "string"}}],
+        ) | {"requestBody": {"required": True, "content": _object(by={"type": "string", "minLength": 1, "maxLength": 80})}}},
+        "/v1/search": {"get": _operation("Search the events of all sessions kept", "", _object(total={"type": "integer"}, hits={"type": "array"}), found)},
+        "/v1/openapi.json": {"get": _operation("This document", "", {"application/json": {}})},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "affectstream subscriptions", "version": __version__,
+            "description": "Emotion events, alerts and sessions. Labels describe expression as perceived, not what a person feels.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**messages["definitions"], **more, "Error": _ERROR},
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}, "query": {"type": "apiKey", "in": "query", "name": "token"}},
+        },
+        "security": [{}, {"bearer": []}, {"query": []}],
+    }
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": {"type": "object", "properties": properties, "required": list(properties)}}}
+
+
+def _operation(summary: str, description: str, content: dict[str, Any], parameters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    error = {"description": "Refused, with the cure", "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}}
+    return {
+        "summary": summary, "description": description, "parameters": parameters or [],
+        "responses": {"200": {"description": summary, "content": content}, "400": error, "401": error, "404": error},
+    }
