@@ -89,7 +89,7 @@ class Plan:
 
     def face_name(self, source: str, track: int) -> str:
         """A face that belongs to nobody declared."""
-        return f"face-{track}" if len(self.video) == 1 else f"face-{source}-{track}"
+        return f"face-{track}" if len(self.video) == 1 else f"face-{source.replace('/', '-')}-{track}"
 
 
 def _person(participant: str) -> str:
