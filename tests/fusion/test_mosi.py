@@ -1,4 +1,4 @@
-"""The pool on real features of three modalities: it has to beat the mean of probabilities and never lose to text alone."""
+"""The pool on real features of three modalities: it has to beat the mean of probabilities and not lose to text alone."""
 
 from __future__ import annotations
 
