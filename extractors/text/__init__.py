@@ -1,0 +1,1 @@
+"""Text: sentences in, cues out. Transcripts are data: they are measured, never followed."""

@@ -1,0 +1,1 @@
+"""Recipes that make the weights under `extractors/weights` and `fusion/weights`, each reproducible by one command."""
