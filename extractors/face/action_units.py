@@ -53,6 +53,9 @@ SMOOTHING_MS = 80
 CLOSED_MS = 500
 """A closure of the eyes counts as AU43 from here on, and as AU45 before."""
 
+NARROW, SHUT = 0.35, 0.85
+"""Closure of the eyes that smiling and looking down reach, and that of shut eyes (blinks of three clips: 0.75–0.95)."""
+
 TRACE = 0.08
 """Share of the full range below which a change is noise."""
 
@@ -118,6 +121,7 @@ def _activations(now: NDArray[np.float64], rest: NDArray[np.float64]) -> dict[st
         frown.append((0.35, float(now[wrinkles] - rest[wrinkles]) / 0.18))
     raised = _share(0.7 * up("browOuterUp", 0.90) + 0.3 * up("outer_brow_height", 0.245))
     parted = _share(up("lip_gap", 0.33))
+    closed = 0.5 * down("lid_gap", float(rest[INDEX["lid_gap"]]) * 0.85) + 0.5 * up("eyeBlink", 0.75)
     return {
         "AU1": _share(up("browInnerUp", 0.90)),
         "AU2": raised,
@@ -132,13 +136,13 @@ def _activations(now: NDArray[np.float64], rest: NDArray[np.float64]) -> dict[st
         "AU15": _share(0.7 * down("corner_height", 0.05) + 0.3 * up("mouthFrown", 0.53)),
         "AU17": _share(up("mouthShrugLower", 0.45)),
         "AU18": _share(0.7 * up("mouthPucker", 0.97) + 0.3 * down("mouth_width", 0.15)),
-        "AU20": _share(up("mouthStretch", 0.72) - 0.5 * smile),
+        "AU20": _share(up("mouthStretch", 0.72) - 0.7 * smile),
         "AU23": _share(down("lip_thickness", 0.05)) * (1 - parted) * (1 - smile),
-        "AU24": _share(up("mouthPress", 0.40)),
+        "AU24": _share(up("mouthPress", 0.40)) * (1 - parted),
         "AU25": parted,
         "AU26": _share(up("jawOpen", 0.62)),
-        "AU28": _share(0.6 * up("mouthRollLower", 0.41) + 0.4 * up("mouthRollUpper", 0.27)),
-        "closure": _share(0.5 * down("lid_gap", float(rest[INDEX["lid_gap"]]) * 0.85) + 0.5 * up("eyeBlink", 0.75)),
+        "AU28": _share(0.6 * up("mouthRollLower", 0.41) + 0.4 * up("mouthRollUpper", 0.27)) * (1 - parted),
+        "closure": min(1.0, max(0.0, (closed - NARROW) / (SHUT - NARROW))),
     }
 
 

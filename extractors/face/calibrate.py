@@ -24,7 +24,7 @@ from extractors.cues import LABELS
 from extractors.errors import InputError
 from extractors.face.expression import FACE_FEATURES, ExpressionModel, face_features
 from extractors.face.mesh import FaceMesh, Mesh, Region, region_of_points
-from extractors.face.pose import head_pose
+from extractors.face.pose import head_pose, head_rotation
 from extractors.face.quality import PRESENCE_FREE, TURNED_YAW
 from extractors.face.readings import read
 
@@ -69,9 +69,10 @@ def measure(pictures: NDArray[np.uint8]) -> tuple[Floats, Floats, NDArray[np.boo
     for row, grey in enumerate(pictures):
         network[row] = model.network(grey)
         bgr, seen = mesh_of_crop(mesh, grey)
-        usable[row] = seen.presence >= PRESENCE_FREE and abs(head_pose(seen.points)[0]) <= TURNED_YAW
+        rotation = head_rotation(seen.points)
+        usable[row] = seen.presence >= PRESENCE_FREE and abs(head_pose(rotation)[0]) <= TURNED_YAW
         if usable[row]:
-            features[row] = face_features(read(seen.points, mesh.blendshapes(seen.points), bgr))
+            features[row] = face_features(read(seen.points, mesh.blendshapes(seen.points), rotation, bgr))
     return network, features, usable
 
 

@@ -123,8 +123,8 @@ class FaceMesh:
         crop = cv2.warpAffine(
             bgr, to_frame, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
         )
-        rgb = np.asarray(crop, np.float32)[None, :, :, ::-1] * np.float32(1 / 255)
-        self._mesh.set_tensor(self._mesh_in, np.ascontiguousarray(rgb))
+        rgb = np.multiply(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), np.float32(1 / 255), dtype=np.float32)
+        self._mesh.set_tensor(self._mesh_in, rgb[None])
         self._mesh.invoke()
         inside = self._mesh.get_tensor(self._points_out).reshape(478, 3).astype(np.float64)
         points = np.empty((478, 3))

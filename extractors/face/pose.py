@@ -63,9 +63,9 @@ def head_rotation(points: Points) -> NDArray[np.float64]:
     return rotation
 
 
-def head_pose(points: Points) -> tuple[float, float, float]:
-    """(yaw, pitch, roll) in degrees: positive to the subject's left, up, and clockwise in the picture."""
-    rotation = head_rotation(points)
+def head_pose(rotation: NDArray[np.float64]) -> tuple[float, float, float]:
+    """(yaw, pitch, roll) in degrees of a `head_rotation`: positive to the subject's left, up, and clockwise in the
+    picture."""
     forward = rotation[:, 2]
     yaw = math.atan2(forward[0], forward[2])
     pitch = math.asin(max(-1.0, min(1.0, forward[1])))

@@ -41,13 +41,13 @@ def face_quality(
     frame: tuple[int, int],
     presence: float | None,
     pose: tuple[float, float, float] | None,
-    patch: NDArray[np.uint8] | None,
+    patch: NDArray[np.uint8],
 ) -> FaceQuality:
     """Quality of one face.
 
     `box` in pixels of a frame of (height, width) `frame`; `presence` is the mesh's logit and `pose` degrees, None where
-    the mesh did not take: then the face is turned away or occluded, and too small or neither. `patch` is the 64×64
-    grey face. The score is the product of the single trusts.
+    the mesh did not take: then a face that is large, sharp and light enough is turned away. `patch` is the 64×64 grey
+    face. The score is the product of the single trusts.
     """
     size = max(box[2], box[3])
     inside = _share_inside(box, frame)
@@ -56,7 +56,6 @@ def face_quality(
     if size < SMALL_PX:
         reasons.append("too_small")
     if pose is None or presence is None:
-        reasons += ["turned_away", "occluded"] if size >= SMALL_PX else []
         trust = 0.0
     else:
         yaw, pitch = abs(pose[0]), abs(pose[1])
@@ -65,18 +64,19 @@ def face_quality(
         if presence < PRESENCE_FREE:
             reasons.append("occluded")
         trust *= _ramp(-yaw, -60.0, -20.0) * _ramp(-pitch, -50.0, -20.0) * _ramp(presence, 0.0, PRESENCE_FULL)
-    if patch is not None:
-        grey = patch.astype(np.float32)
-        spread = float(grey.var())
-        sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var()) / (spread + 1.0)
-        light = float(grey.mean())
-        if sharpness < SHARP_LEAST:
-            reasons.append("blurred")
-        if light < LIGHT_LEAST or spread**0.5 < CONTRAST_LEAST:
-            reasons.append("dark")
-        trust *= _ramp(sharpness, 0.0, SHARP_FULL) * _ramp(light, 0.0, LIGHT_FULL)
+    grey = patch.astype(np.float32)
+    spread = float(grey.std())
+    sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var()) / (spread**2 + 1.0)
+    light = float(grey.mean())
+    if sharpness < SHARP_LEAST:
+        reasons.append("blurred")
+    if light < LIGHT_LEAST or spread < CONTRAST_LEAST:
+        reasons.append("dark")
+    trust *= _ramp(sharpness, 0.0, SHARP_FULL) * _ramp(light, 0.0, LIGHT_FULL) * _ramp(spread, 0.0, 2 * CONTRAST_LEAST)
     if inside < INSIDE_LEAST:
         reasons.append("cut_off")
+    if pose is None and not reasons:
+        reasons.append("turned_away")
     return FaceQuality(
         usable=not reasons,
         score=round(trust, 4),

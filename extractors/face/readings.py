@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from extractors.face.detect import Frame
 from extractors.face.mesh import BLENDSHAPES, LEFT_EYE_OUTER, MARGIN, RIGHT_EYE_OUTER, SIDE, Points, Region
-from extractors.face.pose import head_rotation
 
 SHAPES = (
     "browDown", "browInnerUp", "browOuterUp", "eyeBlink", "eyeSquint", "eyeWide", "jawOpen", "mouthDimple",
@@ -36,10 +35,32 @@ READINGS = SHAPES + DISTANCES + ("glabella",)
 
 INDEX = {name: place for place, name in enumerate(READINGS)}
 
-_SIDES = tuple(
-    tuple(place for place, full in enumerate(BLENDSHAPES) if full in (name, name + "Left", name + "Right"))
-    for name in SHAPES
+_FIRST, _SECOND = (
+    [max(BLENDSHAPES.index(full) for full in (name, name + side) if full in BLENDSHAPES) for name in SHAPES]
+    for side in ("Left", "Right")
 )
+
+# Which points a distance lies between: (right side, left side), the same twice on the middle line.
+_APART = {
+    "brow_eye": ((55, 133), (285, 362)),
+    "nasal_root": ((8, 6), (8, 6)),
+    "lid_gap": ((159, 145), (386, 374)),
+    "nose_wing_eye": ((129, 133), (358, 362)),
+    "lip_gap": ((13, 14), (13, 14)),
+    "mouth_width": ((61, 291), (61, 291)),
+    "lip_thickness": ((0, 13), (14, 17)),
+    "nose_width": ((129, 358), (129, 358)),
+}
+_ABOVE = {
+    "brow_eye_height": ((55, 133), (285, 362)),
+    "outer_brow_height": ((70, 33), (300, 263)),
+    "nose_lip": ((2, 0), (2, 0)),
+    "corner_height": ((61, 13), (61, 14), (291, 13), (291, 14)),
+    "chin_height": ((17, 152), (17, 152)),
+}
+_STEPS = np.array([pair for name in DISTANCES for pair in (_APART | _ABOVE)[name]])
+_ENDS = np.cumsum([len((_APART | _ABOVE)[name]) for name in DISTANCES])
+_IS_HEIGHT = np.array([name in _ABOVE for name in DISTANCES for _ in (_APART | _ABOVE)[name]])
 
 GLABELLA_EYES = 100.0
 """Outer-eye distance in pixels to which the patch between the brows is scaled."""
@@ -48,40 +69,24 @@ GLABELLA_LEAST = 25.0
 """Outer-eye distance in frame pixels below which the patch holds no wrinkles to see."""
 
 
-def read(points: Points, blendshapes: NDArray[np.float32], bgr: Frame) -> NDArray[np.float64]:
-    """Vector of `READINGS`. `points` 478×3 in frame pixels, `blendshapes` 52; "glabella" is NaN on small faces."""
-    shapes = [float(np.mean([blendshapes[place] for place in sides])) for sides in _SIDES]
-    return np.array([*shapes, *distances(points), glabella_texture(points, bgr)])
+def read(
+    points: Points, blendshapes: NDArray[np.float32], rotation: NDArray[np.float64], bgr: Frame
+) -> NDArray[np.float64]:
+    """Vector of `READINGS`. `points` 478×3 in frame pixels, `blendshapes` 52, `rotation` by `pose.head_rotation`;
+    "glabella" is NaN on small faces."""
+    shapes = blendshapes.astype(np.float64)
+    sides = (shapes[_FIRST] + shapes[_SECOND]) / 2
+    return np.concatenate([sides, distances(points, rotation), [glabella_texture(points, bgr)]])
 
 
-def distances(points: Points) -> NDArray[np.float64]:
+def distances(points: Points, rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Vector of `DISTANCES`."""
-    frontal = (points.astype(np.float64) * (1.0, -1.0, -1.0)) @ head_rotation(points)
-    frontal /= max(float(np.linalg.norm(frontal[LEFT_EYE_OUTER] - frontal[RIGHT_EYE_OUTER])), 1e-6)
-
-    def apart(*pairs: tuple[int, int]) -> float:
-        return float(np.mean([np.linalg.norm(frontal[i] - frontal[j]) for i, j in pairs]))
-
-    def above(*pairs: tuple[int, int]) -> float:
-        return float(np.mean([frontal[i, 1] - frontal[j, 1] for i, j in pairs]))
-
-    return np.array(
-        [
-            apart((55, 133), (285, 362)),
-            above((55, 133), (285, 362)),
-            above((70, 33), (300, 263)),
-            apart((8, 6)),
-            apart((159, 145), (386, 374)),
-            apart((129, 133), (358, 362)),
-            above((2, 0)),
-            apart((13, 14)),
-            apart((61, 291)),
-            above((61, 13), (61, 14), (291, 13), (291, 14)),
-            apart((0, 13), (14, 17)),
-            above((17, 152)),
-            apart((129, 358)),
-        ]
-    )
+    frontal = (points.astype(np.float64) * (1.0, -1.0, -1.0)) @ rotation
+    steps = frontal[_STEPS[:, 0]] - frontal[_STEPS[:, 1]]
+    values = np.where(_IS_HEIGHT, steps[:, 1], np.sqrt((steps**2).sum(axis=1)))
+    eyes = float(np.linalg.norm(frontal[LEFT_EYE_OUTER] - frontal[RIGHT_EYE_OUTER]))
+    counts = np.diff(_ENDS, prepend=0)
+    return np.asarray(np.add.reduceat(values, _ENDS - counts) / counts / max(eyes, 1e-6))
 
 
 def glabella_texture(points: Points, bgr: Frame) -> float:
@@ -124,7 +129,7 @@ def face_patch(points_region: Region, bgr: Frame, side: int = 64) -> NDArray[np.
         points_region.angle,
     )
     # Large faces are reduced in two steps, so that the second averages over pixels.
-    fine = side * 3 if region.side > side * 2 else side
+    fine = side * 2 if region.side > side * 1.5 else side
     to_frame = region.to_frame()
     to_frame[:, :2] *= SIDE / fine
     patch = cv2.warpAffine(

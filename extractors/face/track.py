@@ -48,6 +48,9 @@ SAME_PICTURE = 0.75
 WALK_FACES = 4.0
 """Farthest that somebody lost within a shot is looked for, in heights of the face."""
 
+SURELY = 10.0
+"""Presence logit that a quarter turn must reach: faces that lie on their side are rare."""
+
 CLEARLY = 0.3
 """Distance, in faces, between the best and the next candidate that makes the choice clear."""
 
@@ -90,15 +93,17 @@ class Sighting(Struct, frozen=True):
 
 
 class FaceTracker:
-    """Faces of one video source. Models may be shared by trackers of one thread."""
+    """Faces of one video source. The networks come with each frame, so that a thread may lend its own."""
 
-    def __init__(self, detector: FaceDetector, mesh: FaceMesh, *, max_faces: int = 8, absence_ms: int = 5000) -> None:
-        self._detector, self._mesh = detector, mesh
+    def __init__(self, *, max_faces: int = 8, absence_ms: int = 5000) -> None:
         self._max_faces, self._absence_ms = max_faces, absence_ms
+        self._detector: FaceDetector
+        self._mesh: FaceMesh
         self.state = TrackerState()
 
-    def update(self, bgr: Frame, ms: int) -> list[Sighting]:
+    def update(self, bgr: Frame, ms: int, detector: FaceDetector, mesh: FaceMesh) -> list[Sighting]:
         """Faces of the frame (H×W×3 uint8) shown at media time `ms` (must increase), ordered by track id."""
+        self._detector, self._mesh = detector, mesh
         state = self.state
         if ms <= state.last_ms:
             raise InputError(f"a frame at {ms} ms follows one at {state.last_ms} ms", cure="pass frames in media order")
@@ -258,12 +263,13 @@ class FaceTracker:
         if turned:
             regions += [Region(upright.x, upright.y, upright.side, turn) for turn in (-math.pi / 2, math.pi / 2)]
         for region in regions:
+            least = 0.0 if region is upright else SURELY
             first = self._mesh.mesh(bgr, region)
-            if first.presence < 0:
+            if first.presence < least:
                 continue
             mesh = self._mesh.mesh(bgr, region_of_points(first.points))
             box = box_of_points(mesh)
-            if mesh.presence >= 0 and _inside(box, bgr) and overlap(box, face.box) > SAME_PLACE:
+            if mesh.presence >= least and _inside(box, bgr) and overlap(box, face.box) > SAME_PLACE:
                 meshes[track.id] = mesh
                 track.box, track.region = box, region_of_points(mesh.points)
                 return
