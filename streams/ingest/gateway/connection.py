@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import hmac
+import logging
 
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
@@ -16,7 +17,9 @@ from streams.ingest.gateway.native import BadStart, NativeCodec
 from streams.ingest.gateway.protocol import ProtocolError
 from streams.ingest.gateway.registry import Busy, Gateway, LiveCall
 
-_CLOSE = {"malformed": 1007, "too_large": 1009, "busy": 1013, "unavailable": 1011, "unauthorized": 1008, "idle": 1001}
+log = logging.getLogger(__name__)
+
+_CLOSE = {"malformed": 1007, "too_large": 1009, "busy": 1013, "unavailable": 1011, "internal": 1011, "unauthorized": 1008, "idle": 1001}
 MAX_ERROR_FRAMES = 200
 """A connection's further errors are only counted."""
 
@@ -163,6 +166,9 @@ class Connection:
         acks = asyncio.create_task(self._acknowledge(call), name=f"acknowledge {call.id}")
         try:
             error = await self._serve(call)
+        except Exception:  # our own fault; were the call kept, its client would send the same again
+            log.exception("a call ends by a failure of the gateway")
+            error = protocol.Error("internal", "the gateway failed on this message", "ingest", "report it, with the gateway's log", fatal=True)
         except BaseException:
             self._detach(call)
             raise

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from extractors.errors import InputError
 from streams.ingest.gateway.app import create_app
 from streams.ingest.gateway.audiosocket import AudioSocketCodec
 from streams.ingest.gateway.registry import Gateway
@@ -19,7 +19,7 @@ _READ_BYTES = 64 * 1024
 
 
 async def serve_audiosocket(gateway: Gateway, host: str, port: int) -> asyncio.Server:
-    """A listening AudioSocket server (port 0: any free one); close it before the gateway."""
+    """A listening AudioSocket server (port 0: any free one); close it before the gateway. Raises `InputError`."""
 
     async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async def receive() -> bytes | None:
@@ -36,7 +36,7 @@ async def serve_audiosocket(gateway: Gateway, host: str, port: int) -> asyncio.S
         finally:
             writer.close()
 
-    return await asyncio.start_server(call, host, port, limit=_READ_BYTES)
+    return await asyncio.start_server(call, sock=_listen(host, port), limit=_READ_BYTES)
 
 
 class _Server(uvicorn.Server):
@@ -59,22 +59,24 @@ def server(gateway: Gateway, host: str = "127.0.0.1", port: int = 8000, *, app: 
         ws_max_size=4 * gateway.settings.max_frame_bytes,
         # While a slow sink holds back a socket, no pong is read: silence of the client is judged by its media instead.
         ws_ping_interval=gateway.settings.heartbeat_s, ws_ping_timeout=None,
+        limit_concurrency=2 * gateway.settings.max_sessions + 1000,  # connections that have not said who they are cost memory too
         ws_per_message_deflate=False,  # media are compressed already
     )
     return _Server(config, gateway)
 
 
 async def run(gateway: Gateway, host: str = "127.0.0.1", port: int = 8000, *, audiosocket_port: int | None = None, app: ASGIApp | None = None) -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal ends it. Raises `InputError` where an address cannot be listened on."""
     async with contextlib.AsyncExitStack() as stack:
+        listener = stack.enter_context(_listen(host, port))
         if audiosocket_port is not None:
-            await stack.enter_async_context(_closing(await serve_audiosocket(gateway, host, audiosocket_port)))
-        await server(gateway, host, port, app=app, log_level="info").serve()
+            stack.callback((await serve_audiosocket(gateway, host, audiosocket_port)).close)
+        # Below "warning" uvicorn writes addresses with their query, and with it tokens, to the log.
+        await server(gateway, host, port, app=app, log_level="warning").serve([listener])
 
 
-@contextlib.asynccontextmanager
-async def _closing(listener: asyncio.Server) -> AsyncIterator[None]:
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        yield
-    finally:
-        listener.close()
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
+    except OSError as error:
+        raise InputError(f"port {port} cannot be listened on", where=f"{host}: {error.strerror}", cure="choose another port or address") from error

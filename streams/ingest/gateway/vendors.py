@@ -29,6 +29,9 @@ class VendorCall:
             reason = await self._serve(receive)
         except Busy:
             pass
+        except Exception:
+            reason = "error"
+            raise
         finally:
             for event in self._codec.flush() if reason == "interrupted" else ():
                 if not isinstance(event, Reply):

@@ -14,11 +14,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from extractors.errors import InputError
 from streams.ingest.client import CallRefused, IngestClient
 from streams.ingest.gateway import protocol
 from streams.ingest.gateway.protocol import AUDIO, Person, Source, Start, pack
 from streams.ingest.gateway.registry import Gateway
-from streams.ingest.gateway.server import serve_audiosocket
+from streams.ingest.gateway.server import run, serve_audiosocket
 from streams.ingest.gateway.settings import GatewaySettings
 from streams.policy import ExceptionGrant, Policy, RoleRule
 from streams.records import AudioChunk, DeadLetter, Notice, Record, SessionStart, VideoFrame
@@ -258,7 +259,7 @@ class TestOverload:
             sent = 0
             second = bytes(2 * RATE)
             try:
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(1.5):
                     while True:
                         await socket.send(pack(AUDIO, 0, sent, sent * RATE, second))
                         sent += 1
@@ -521,6 +522,13 @@ class TestVendors:
                 while True:
                     await socket.recv()
         assert ends_of(sink.records) == ["idle"]
+
+
+async def test_a_port_in_use_is_named() -> None:
+    async with running(Gateway(Recorder())) as host:
+        with pytest.raises(InputError) as caught:
+            await run(Gateway(Recorder()), port=int(host.split(":")[1]))
+    assert "port" in caught.value.what and caught.value.cure
 
 
 async def test_health_and_metrics_are_open_to_a_monitor() -> None:
