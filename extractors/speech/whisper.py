@@ -70,7 +70,7 @@ class WhisperEngine:
     silence) or ``full`` (encode 30 s every time: the reference, eight times dearer for a turn of 3 s). A cached window
     costs a little accuracy, and nearly all of it where the decoder is unsure: an utterance whose mean token log
     probability falls below `second_look_below`, or whose decoding failed, is decoded again from a full window, and the
-    likelier of both is taken (`benchmarks/encoder_padding.py` measures it).
+    likelier of both is taken (None: never; `benchmarks/encoder_padding.py` measures it).
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class WhisperEngine:
         threads: int = 1,
         window: Literal["cached", "full"] = "cached",
         margin_frames: int = MARGIN_FRAMES,
-        second_look_below: float = SECOND_LOOK_BELOW,
+        second_look_below: float | None = SECOND_LOOK_BELOW,
     ) -> None:
         folder = registry.path(model)
         self.identity = registry.identity(model)
@@ -204,8 +204,9 @@ class WhisperEngine:
         self, utterance: EncodedUtterance, first: Hypothesis, language: str, prompt: str | None, beam_size: int
     ) -> Hypothesis:
         """Decode again from a whole encoded window where the first hypothesis looks wrong; keep the likelier one."""
-        doubtful = first.failed or first.avg_logprob < self._second_look_below
-        if not doubtful or len(utterance.window) >= STATES:
+        if self._second_look_below is None or len(utterance.window) >= STATES:
+            return first
+        if not first.failed and first.avg_logprob >= self._second_look_below:
             return first
         window = self._encode_frames(utterance.pcm, WINDOW_FRAMES)
         again = EncodedUtterance(utterance.states, window, utterance.pcm, utterance.duration_s, utterance.speech_probability)
