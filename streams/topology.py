@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Literal
 
 import msgspec
 from extractors.speech.models import SpeechModels
@@ -48,13 +49,13 @@ class Options(Struct, frozen=True):
 class Resources:
     """What the stages of all sessions of a process share. Models load when a stage first needs them."""
 
-    def __init__(self, options: Options | None = None, *, threads: int = 1) -> None:
+    def __init__(self, options: Options | None = None, *, threads: int = 1, device: Literal["cpu", "cuda"] = "cpu") -> None:
         self.options = options or Options()
-        self._threads = threads
+        self._threads, self._device = threads, device
 
     @cached_property
     def speech(self) -> SpeechModels:
-        return SpeechModels(self.options.profile, threads=self._threads)
+        return SpeechModels(self.options.profile, threads=self._threads, device=self._device)
 
 
 class StageSpec(Struct, frozen=True):

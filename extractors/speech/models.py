@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -24,9 +25,9 @@ class SpeechModels:
     Raises `extractors.registry.ModelMissing` with the cure where a file is not on this machine.
     """
 
-    def __init__(self, profile: str = "bundled", *, threads: int = 1) -> None:
+    def __init__(self, profile: str = "bundled", *, threads: int = 1, device: Literal["cpu", "cuda"] = "cpu") -> None:
         transcriber, head = PROFILES[profile]
-        self.whisper = WhisperEngine(transcriber, threads=threads)
+        self.whisper = WhisperEngine(transcriber, threads=threads, device=device)
         self.emotion = SpeechEmotion(head)
         self.text = TextEmotion()
 

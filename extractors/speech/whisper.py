@@ -64,7 +64,7 @@ class EncodedUtterance(Struct, frozen=True, eq=False):
 
 
 class WhisperEngine:
-    """One loaded model on the CPU. Not for several threads at once.
+    """One loaded model, on the CPU unless told otherwise. Not for several threads at once.
 
     `window` is ``cached`` (encode the utterance and `margin_frames` of silence after it, complete the window with stored
     silence) or ``full`` (encode 30 s every time: the reference, eight times dearer for a turn of 3 s). A cached window
@@ -81,6 +81,7 @@ class WhisperEngine:
         window: Literal["cached", "full"] = "cached",
         margin_frames: int = MARGIN_FRAMES,
         second_look_below: float | None = SECOND_LOOK_BELOW,
+        device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         folder = registry.path(model)
         self.identity = registry.identity(model)
@@ -88,7 +89,7 @@ class WhisperEngine:
         self._margin = _even(margin_frames)
         self._second_look_below = second_look_below
         self._model = ctranslate2.models.Whisper(
-            str(folder), device="cpu", compute_type=compute_type, inter_threads=1, intra_threads=threads
+            str(folder), device=device, compute_type=compute_type, inter_threads=1, intra_threads=threads
         )
         self._vocabulary = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._mel = FeatureExtractor()

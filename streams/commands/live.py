@@ -7,7 +7,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 import msgspec
@@ -26,7 +26,11 @@ namespace_option = click.option("--namespace", default="", help="Stands in front
 @click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the tables lie (default: the user's state folder).")
 @click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the speech model.")
-def worker(stages: str, bootstrap: str | None, namespace: str, partitions: int, replication: int, state_dir: Path | None, model_profile: str, threads: int) -> int:
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the speech model runs.")
+def worker(
+    stages: str, bootstrap: str | None, namespace: str, partitions: int, replication: int, state_dir: Path | None, model_profile: str, threads: int,
+    device: Literal["cpu", "cuda"],
+) -> int:
     """Run stages of the topology as Faust workers on Kafka until SIGTERM. Add workers to scale; a killed one loses nothing."""
     from streams.runtimes.kafka import WorkerConfig, run_worker
     from streams.topology import STAGES, TOPOLOGY, Options, Resources
@@ -36,7 +40,8 @@ def worker(stages: str, bootstrap: str | None, namespace: str, partitions: int, 
         if name not in STAGES:
             raise InputError(f"no stage is called {name}", where="--stages", cure=f"use all or some of {','.join(STAGES)}")
     config = WorkerConfig(namespace=namespace, partitions=partitions, replication=replication, state_dir=str(state_dir) if state_dir else None)
-    resources = Resources(Options(profile=model_profile), threads=threads)
+    _check_gpu(device)
+    resources = Resources(Options(profile=model_profile), threads=threads, device=device)
     return run_worker([STAGES[name] for name in names], _needed(bootstrap), config, resources=resources, graph=TOPOLOGY)
 
 
@@ -127,6 +132,14 @@ def _needed(bootstrap: str | None) -> str:
     if not bootstrap:
         raise InputError("no broker is named", where="--bootstrap", cure="give --bootstrap HOST:PORT or set AFFECTSTREAM_WORKER_BOOTSTRAP")
     return bootstrap
+
+
+def _check_gpu(device: str) -> None:
+    if device == "cuda":
+        import ctranslate2
+
+        if ctranslate2.get_cuda_device_count() == 0:
+            raise InputError("no NVIDIA GPU can be used", where="--device cuda", cure="start the process where it sees one, or use --device cpu")
 
 
 def _settings(file: Path | None) -> Any:
