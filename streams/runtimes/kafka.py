@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,11 @@ from typing import Any
 import platformdirs
 from faust.exceptions import ConsistencyError
 
+from extractors.errors import AffectstreamError
 from streams import topics
 from streams.records import SessionStart
-from streams.runtimes.kafka_stage import Spec, StageWorker, WorkerConfig
+from streams.runtimes.kafka_config import Spec, WorkerConfig, state_topic
+from streams.runtimes.kafka_stage import StageWorker
 
 __all__ = ["WorkerConfig", "run_worker"]
 
@@ -70,7 +73,7 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     await topics.create(
         bootstrap, partitions=config.partitions, namespace=config.namespace, replication=config.replication,
-        state_topics=[StageWorker.state_topic(spec, config) for spec in stages],
+        state_topics=[state_topic(spec, config) for spec in stages],
     )
     written = {topic for spec in graph for topic in spec.writes}
     workers = [
@@ -83,13 +86,16 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
         watched += [worker.failed, asyncio.ensure_future(worker.app.wait_until_stopped())]
     done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
     if stopping not in done:
-        # Nothing may be committed any more: what is in hand is read again by whoever takes over.
+        # No goodbye: what is in hand was not stored and is read again by whoever takes over.
         reasons = {worker.name: worker.app.crash_reason for worker in workers if worker.app.should_stop}
         log.critical("worker ends at once, stopped stages: %r", reasons)
         if any(isinstance(reason, ConsistencyError) for reason in reasons.values()):
             log.critical("the local tables are ahead of the broker's: remove %s, they are built again from the broker", state_dir)
+        errors = [worker.failed.result() for worker in workers if worker.failed.done()]
+        if errors and isinstance(errors[0], AffectstreamError):
+            print(f"affectstream: {errors[0]}", file=sys.stderr, flush=True)
         logging.shutdown()
-        os._exit(1)
+        os._exit(2 if errors and isinstance(errors[0], AffectstreamError) else 1)
     await asyncio.gather(*(worker.stop() for worker in workers))
     return 0
 
@@ -100,8 +106,8 @@ def run_worker(
     """Run `stages` until SIGTERM or SIGINT; 0 when they ended in good order.
 
     `graph` is the whole topology (default: `stages`), `resources` what the stages share. Raises `TopicError` where the
-    topics on the broker do not fit the configuration. A stage that cannot go on ends the process with status 1 without
-    committing what it had in hand.
+    topics on the broker do not fit the configuration. A stage that cannot go on ends the process at once (status 2 where
+    the operator can cure it, else 1); what it had in hand is worked off by whoever takes over.
     """
     config = config or WorkerConfig()
     default = platformdirs.user_state_path("affectstream") / (config.namespace.strip(".") or "default")

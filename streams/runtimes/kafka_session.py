@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from extractors.registry import ModelMissing
 from streams import topics
 from streams.records import Output, SessionEnd, SessionStart
 from streams.runtimes.kafka_wire import Delivery, Emission, Refused, dead_letter, identity_of
@@ -28,12 +29,21 @@ FAR_BEHIND = 2000
 """Offsets after which the checkpoint of a quiet session is written again, so that a takeover need not read them."""
 
 
+class Owed(Struct, frozen=True):
+    """An output of a deadline: stored before it is written, because a deadline cannot be read again from the log."""
+
+    topic: str
+    identity: str
+    value: bytes
+
+
 class Checkpoint(Struct):
     """What is stored for a session of a stage.
 
     `positions`: input topic -> offset of the first record that `state` does not contain; `outputs`: output topic ->
     offset from which outputs that `state` does not count may lie; `emitted`: outputs so far; `heard`: input topic and
-    origin -> number of the last record taken; `ended`: input topics whose session end was read.
+    origin -> number of the last record taken; `ended`: input topics whose session end was read; `owed`: outputs that
+    `state` counts and that may not have been written.
     """
 
     start: SessionStart
@@ -46,6 +56,7 @@ class Checkpoint(Struct):
     closed: bool = False
     state: bytes = b""
     time_ms: int = 0
+    owed: tuple[Owed, ...] = ()
 
 
 encode_checkpoint = msgspec.msgpack.Encoder().encode
@@ -75,6 +86,7 @@ class SessionRunner:
         self._node, self._base = node, base
         self._delivered = delivered or set()
         self._heard = dict(base.heard)
+        self._owed = base.owed
         self._tail: list[Delivery] = []
         self._due = node.every
         self._broken: str | None = None
@@ -88,6 +100,10 @@ class SessionRunner:
         return self._base.start.session
 
     @property
+    def live(self) -> bool:
+        return self._base.start.live and not self._closed
+
+    @property
     def closed(self) -> bool:
         return self._closed
 
@@ -97,19 +113,33 @@ class SessionRunner:
         return self._expected - self._ended
 
     def take(self, deliveries: Iterable[Delivery]) -> list[Emission]:
-        """Outputs of `deliveries` that are not on the log yet. What the stage refuses becomes a dead letter; nothing
-        is raised."""
+        """Outputs of `deliveries` that are not on the log yet. What the stage refuses becomes a dead letter; only
+        `ModelMissing` is raised, which is no fault of the record."""
+        owed, self._owed = self._paid(self._owed), ()
         fresh = [delivery for delivery in deliveries if self._is_fresh(delivery)]
         if not fresh:
-            return []
+            return owed
         self._time_ms = max(self._time_ms, fresh[-1].time_ms)
         try:
             emissions = self._refuse_all(fresh, self._broken) if self._broken else self._attempt(fresh)
+        except ModelMissing:
+            raise
         except Exception as error:  # the stage cannot even be rebuilt: every record from here on is refused
             self._broken = f"the session cannot go on: {type(error).__name__}: {error}"
             emissions = self._refuse_all(fresh, self._broken)
         clock = (*(fresh[-1].clock or (("ingest", fresh[-1].time_ms),)),)
-        return [msgspec.structs.replace(emission, clock=clock) for emission in emissions if not self._was_delivered(emission)]
+        return owed + [msgspec.structs.replace(emission, clock=clock) for emission in emissions if not self._was_delivered(emission)]
+
+    def tick(self, now_ms: int, progress: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Checkpoint | None, list[Emission]]:
+        """A deadline of a live session, in milliseconds of any clock that does not go back: what the stage sends because
+        of it, and the checkpoint that has to be stored first. Only for stages whose outputs are not numbered."""
+        if self._broken or self._closed:
+            return None, []
+        emissions = [emission for emission in self._emit(self._open().tick(now_ms)) if not self._was_delivered(emission)]
+        if not emissions:
+            return None, []
+        owed = tuple(Owed(e.topic, e.identity, topics.encode_for(e.topic, e.record)) for e in emissions)
+        return self._state(progress, outputs, owed), emissions
 
     def checkpoint(self, progress: Mapping[str, int], outputs: Mapping[str, int]) -> Checkpoint | None:
         """The checkpoint to store now, or None while that is not due.
@@ -122,17 +152,27 @@ class SessionRunner:
             return None
         if not (far or self._closed or len(self._tail) >= self._due):
             return None
-        state = b"" if self._closed or self._broken else self._open().snapshot()
-        if len(state) > (CHEAP_STATE_BYTES if len(self._tail) < LONGEST_TAIL else LARGEST_STATE_BYTES):
+        checkpoint = self._state(progress, outputs)
+        if len(checkpoint.state) > (CHEAP_STATE_BYTES if len(self._tail) < LONGEST_TAIL else LARGEST_STATE_BYTES):
             self._due = len(self._tail) + self._node.every
             return None
+        return checkpoint
+
+    def _state(self, progress: Mapping[str, int], outputs: Mapping[str, int], owed: tuple[Owed, ...] = ()) -> Checkpoint:
+        """Everything as it is now."""
+        state = b"" if self._closed or self._broken else self._open().snapshot()
         # As long as outputs from before a takeover have not been computed again, they must be found again after the next.
         known = self._base.outputs if self._delivered else dict(outputs)
         positions = {**self._base.positions, **{topic: max(offset, self._base.positions.get(topic, 0)) for topic, offset in progress.items()}}
         return Checkpoint(
             self._base.start, self._base.partition, positions, known, self._emitted,
-            dict(self._heard), tuple(sorted(self._ended)), self._closed, state, self._time_ms,
+            dict(self._heard), tuple(sorted(self._ended)), self._closed, state, self._time_ms, owed,
         )
+
+    def _paid(self, owed: tuple[Owed, ...]) -> list[Emission]:
+        """Outputs of a deadline that the former owner stored but did not write."""
+        emissions = [Emission(one.topic, self.session, topics.decode_from(one.topic, one.value), one.identity) for one in owed]
+        return [emission for emission in emissions if not self._was_delivered(emission)]
 
     def stored(self, checkpoint: Checkpoint) -> None:
         """`checkpoint` is safe: go on from it."""
@@ -166,6 +206,8 @@ class SessionRunner:
     def _attempt(self, fresh: list[Delivery]) -> list[Emission]:
         try:
             emissions = self._advance(fresh)
+        except ModelMissing:
+            raise
         except Exception:  # one of them is bad: take the batch back and find out which
             return self._salvage(fresh)
         self._tail += fresh
@@ -181,9 +223,13 @@ class SessionRunner:
                 self._tail.append(delivery)
             except Refused as error:
                 emissions.append(self._refusal(delivery, str(error)))
+            except ModelMissing:
+                raise
             except Exception as error:
                 emissions.append(self._refusal(delivery, f"{type(error).__name__}: {error}"))
                 self._rebuild()
+                if isinstance(delivery.record, SessionEnd):
+                    emissions += self._refuse_all([delivery], "")
         return emissions
 
     def _rebuild(self) -> None:
@@ -226,7 +272,7 @@ class SessionRunner:
         return self._expected <= self._ended
 
     def _refuse_all(self, fresh: list[Delivery], reason: str) -> list[Emission]:
-        """A broken session takes nothing in, but its end is passed on, so that the stages behind it close too."""
+        """A broken session takes nothing in, but its end is passed on: the stages behind it close too."""
         emissions = []
         for delivery in fresh:
             if not isinstance(delivery.record, SessionEnd):

@@ -15,17 +15,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
-import faust
 import msgspec
 from aiokafka.errors import KafkaError
 from faust.streams import _current_event
-from faust.tables import Table
-from msgspec import Struct
 
+from extractors.errors import AffectstreamError
 from streams import topics
 from streams.records import DeadLetter, SessionEnd, SessionStart, encode
+from streams.runtimes.kafka_config import Spec, WorkerConfig, application
 from streams.runtimes.kafka_log import LogReader
 from streams.runtimes.kafka_partition import Partition
 from streams.runtimes.kafka_session import Checkpoint, Node, decode_checkpoint, encode_checkpoint
@@ -41,7 +40,6 @@ from streams.runtimes.kafka_wire import (
     parse,
     with_latency,
 )
-from streams.stages.protocol import Stage
 
 log = logging.getLogger(__name__)
 
@@ -50,66 +48,6 @@ _Message = tuple[str, bytes, bytes, Headers]  # topic, key, value, headers
 _PLACE = b"\x00place/"  # keys of the table that hold how far a partition is worked off; no session name begins so
 STORE_EVERY = 500
 """Records after which the place of a partition is stored."""
-
-
-class Spec(Protocol):
-    """One node of the topology (see `streams.topology.StageSpec`)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def reads(self) -> tuple[str, ...]: ...
-    @property
-    def writes(self) -> tuple[str, ...]: ...
-    @property
-    def factory(self) -> Callable[..., Stage]: ...
-    @property
-    def batch(self) -> int: ...
-
-
-class WorkerConfig(Struct, frozen=True):
-    """How a worker runs.
-
-    `namespace` stands in front of every topic and group name; `partitions` must be the same for all workers;
-    `state_dir` is where the tables live (None: a free slot of the user's state folder). `batch` and `within` (seconds)
-    bound what a stage takes at once; `session_timeout` is how long a dead worker goes unnoticed; `idle_timeout` ends a
-    session that sends nothing (seconds, 0 = never); every `watch_interval` seconds the log is compared with what was
-    worked off. `engine` are further settings of the stream engine, `consumer` of the reader that reads logs again.
-    """
-
-    namespace: str = ""
-    partitions: int = 8
-    replication: int = 1
-    state_dir: str | None = None
-    store: str = "rocksdb://?driver=rocksdict"
-    batch: int = 64
-    within: float = 0.02
-    commit_interval: float = 1.0
-    session_timeout: float = 10.0
-    heartbeat: float = 2.0
-    idle_timeout: float = 120.0
-    watch_interval: float = 2.0
-    engine: dict[str, Any] = {}
-    consumer: dict[str, Any] = {}
-
-
-class _Table(Table):  # type: ignore[type-arg]
-    """A Faust table that tells when its changelog has been written."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.pending: list[Any] = []
-
-    def send_changelog(self, *args: Any, **kwargs: Any) -> Any:
-        sent = super().send_changelog(*args, **kwargs)
-        self.pending.append(sent)
-        return sent
-
-    async def written(self) -> None:
-        """Wait until everything set so far is acknowledged by the broker."""
-        pending, self.pending = self.pending, []
-        for sent in pending:
-            await sent
 
 
 class _Place:
@@ -141,7 +79,7 @@ class StageWorker:
         self._generation = 0
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.records = 0
-        self.app = self._application(bootstrap, state_dir)
+        self.app = application(spec, bootstrap, config, state_dir)
         self._table: Any = self.app.Table(
             "sessions", key_type=bytes, value_type=bytes, partitions=config.partitions,
             options={"write_buffer_size": 4 << 20, "max_write_buffer_number": 2, "block_cache_size": 8 << 20, "block_cache_compressed_size": 1 << 20},
@@ -153,32 +91,11 @@ class StageWorker:
         self.app.on_partitions_revoked.connect(self._forget)
         self.app.on_partitions_assigned.connect(self._forget)
 
-    @staticmethod
-    def group(spec: Spec, config: WorkerConfig) -> str:
-        return f"{config.namespace}affectstream-{spec.name}"
-
-    @classmethod
-    def state_topic(cls, spec: Spec, config: WorkerConfig) -> str:
-        return f"{cls.group(spec, config)}-sessions-changelog"
-
-    def _application(self, bootstrap: str, state_dir: Path) -> faust.App:
-        config = self._config
-        settings: dict[str, Any] = {
-            "broker": [f"kafka://{address}" for address in bootstrap.split(",")],
-            "store": config.store, "datadir": state_dir / self._spec.name, "Table": _Table, "web_enabled": False,
-            "topic_partitions": config.partitions, "topic_replication_factor": config.replication,
-            "topic_allow_declare": False, "topic_disable_leader": True, "table_standby_replicas": 0,
-            "consumer_auto_offset_reset": "earliest", "consumer_max_fetch_size": topics.MAX_RECORD_BYTES,
-            "producer_max_request_size": topics.MAX_RECORD_BYTES + 4096, "producer_acks": -1,
-            "broker_commit_interval": config.commit_interval, "broker_session_timeout": config.session_timeout,
-            "broker_heartbeat_interval": config.heartbeat, "stream_buffer_maxsize": 64, "stream_processing_timeout": 600.0,
-            "stream_wait_empty": True, "autodiscover": False, "processing_guarantee": "at_least_once",
-        }
-        return faust.App(self.group(self._spec, config), **(settings | config.engine))
-
     async def start(self) -> None:
         await self.app.start()
         self.app.add_future(self._watch())
+        if not self._node.numbered and self._config.tick_interval:
+            self.app.add_future(self._tick())
         if self._roots and self._config.idle_timeout:
             self.app.add_future(self._end_idle_sessions())
 
@@ -217,7 +134,8 @@ class StageWorker:
                     await self._work(number, members)
             self.records += len(events)
         except Exception as error:
-            log.exception("stage %s cannot go on", self._spec.name)
+            if not isinstance(error, AffectstreamError):
+                log.exception("stage %s cannot go on", self._spec.name)
             if not self.failed.done():
                 self.failed.set_result(error)
             await asyncio.Event().wait()  # hold the batch: the process ends without committing it
@@ -242,8 +160,7 @@ class StageWorker:
 
     async def _work_off(self, part: Partition, messages: list[Message]) -> None:
         generation = self._generation
-        place = _Place(self._config.namespace + self._spec.reads[0], part.number)
-        _current_event.set(weakref.ref(place))  # type: ignore[arg-type]
+        self._enter(part)
         work: dict[str, list[Delivery]] = {}
         refused: list[Emission] = []
         for message in messages:
@@ -262,6 +179,11 @@ class StageWorker:
             part.progress[message.topic] = message.offset + 1
         if generation == self._generation:
             await self._store(part, work)
+
+    def _enter(self, part: Partition) -> None:
+        """Say which partition of the table is meant from here on."""
+        self._place = _Place(self._config.namespace + self._spec.reads[0], part.number)
+        _current_event.set(weakref.ref(self._place))  # type: ignore[arg-type]
 
     async def _partition(self, number: int) -> Partition:
         """The partition; on first touch after an assignment it is taken over."""
@@ -377,6 +299,29 @@ class StageWorker:
                     await self._work_off(part, piece)
                 part.progress[topic] = end
         return now
+
+    async def _tick(self) -> None:
+        """Deadlines of live sessions, for a stage that waits for several inputs."""
+        while not self.app.should_stop:
+            await asyncio.sleep(self._config.tick_interval)
+            if self.app.rebalancing or not self.app.flow_control.is_active():
+                continue
+            async with self._lock:
+                for part in self._partitions.values():
+                    await self._deadlines(part)
+
+    async def _deadlines(self, part: Partition) -> None:
+        now_ms = int(time.time() * 1000)
+        emissions: list[Emission] = []
+        self._enter(part)
+        for runner in [runner for runner in part.runners.values() if runner.live]:
+            checkpoint, early = await asyncio.get_running_loop().run_in_executor(self._pool, runner.tick, now_ms, part.progress, part.ends)
+            if checkpoint is not None:
+                self._table[runner.session.encode("utf-8")] = encode_checkpoint(checkpoint)
+                await self._table.written()
+                runner.stored(checkpoint)
+                emissions += early
+        await self._deliver(part, emissions)
 
     async def _end_idle_sessions(self) -> None:
         """A session that sends nothing is ended by a record on its own topics, so that all stages see the same end."""

@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from extractors.registry import ModelMissing
+from fusion.events import EmotionEvent, event_id
 from streams import topics
 from streams.records import AudioChunk, DeadLetter, Decision, Participant, SessionEnd, SessionStart, Utterance, encode
 from streams.runtimes.kafka_session import Checkpoint, Node, SessionRunner, decode_checkpoint, encode_checkpoint
@@ -181,6 +184,54 @@ def test_a_stage_that_cannot_be_rebuilt_still_passes_the_end_on() -> None:
     assert [topics.tag_of(e.record) for e in emissions] == ["dead_letter", "dead_letter", "session_end"]
     assert "state of another version" in emissions[0].record.reason
     assert runner.closed
+
+
+def test_a_stage_that_fails_at_the_end_still_passes_it_on() -> None:
+    class Endless(Words):
+        def _close(self) -> list[Any]:
+            raise ValueError("nothing to close")
+
+    log = log_of([b"a"])
+    runner = SessionRunner(msgspec.structs.replace(node(), make=Endless), base_of(log))
+    emissions = runner.take(log)
+    assert [topics.tag_of(e.record) for e in emissions] == ["session_start", "dead_letter", "session_end"]
+    assert runner.closed
+
+
+def test_a_missing_model_is_no_fault_of_the_record() -> None:
+    def make(start: SessionStart) -> Words:
+        raise ModelMissing("no model is called x")
+
+    log = log_of([b"a"])
+    with pytest.raises(ModelMissing):
+        SessionRunner(msgspec.structs.replace(node(), make=make), base_of(log)).take(log)
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_outputs_of_a_deadline_are_written_once_whenever_the_worker_dies(written: int) -> None:
+    """The state after a deadline says that two events were sent early; the worker dies with `written` of them on the log."""
+    class Early(Words):
+        def tick(self, now_ms: int) -> Iterable[Any]:
+            sent = [] if self.index else [event_of(100), event_of(200)]
+            self.index += len(sent)
+            return sent
+
+    log = log_of([b"a"])
+    live = Node("fuse", ("emotion.events",), Early, lambda start: frozenset({"media.audio", "other"}), numbered=False)
+    runner = SessionRunner(live, base_of(log))
+    runner.take(log[:2])
+    checkpoint, emissions = runner.tick(5_000, {"media.audio": 2}, {"emotion.events": 0})
+    assert checkpoint is not None and [e.record.start_ms for e in emissions] == [100, 200]
+    assert runner.tick(6_000, {}, {}) == (None, [])
+    stored = decode_checkpoint(encode_checkpoint(checkpoint))
+    seen = {f"{e.topic}/{e.identity}" for e in emissions[:written]}
+    successor = SessionRunner(live, stored, seen)
+    assert bytes_of(successor.take(log[2:])) == bytes_of(emissions[written:])
+    assert successor.tick(7_000, {}, {}) == (None, [])
+
+
+def event_of(start_ms: int) -> EmotionEvent:
+    return EmotionEvent(event_id("s", "a", start_ms, "utterance"), 1000, "final", "s", "a", "customer", "utterance", start_ms, start_ms + 50, "neutral")
 
 
 def test_a_large_state_is_kept_back_until_it_is_small_again() -> None:
