@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 
 from extractors.speech.emotion import SpeechEmotion
-from extractors.speech.whisper import EncodedUtterance, WhisperEngine
+from extractors.speech.whisper import EncodedUtterance, ModelName, WhisperEngine
 from extractors.text.emotion import TextEmotion
 
-PROFILES = {
+PROFILES: dict[str, tuple[ModelName, str]] = {
     "bundled": ("whisper-base", "speech-emotion"),
     "fast": ("whisper-tiny.en", "speech-emotion-tiny"),
     "research": ("whisper-base", "speech-emotion-research"),
@@ -34,3 +34,9 @@ class SpeechModels:
     def encode(self, utterances: Sequence[tuple[np.ndarray, float]]) -> list[EncodedUtterance]:
         """Encoder states of each (int16 PCM at 16 kHz, speech probability); one pass each: on a CPU a batch gains nothing."""
         return [self.whisper.encode(pcm, probability) for pcm, probability in utterances]
+
+    def warm_up(self) -> None:
+        """Do the work of a first utterance now, so that no caller waits for it."""
+        second = np.zeros(16_000, np.int16)
+        self.whisper.transcribe(self.encode([(second, 0.0)]), language="en")
+        self.text.classify(["warm up"])
