@@ -30,6 +30,8 @@ COMMANDS = {
     "gateway": "streams.commands.live",
     "send": "streams.commands.live",
     "asyncapi": "streams.commands.live",
+    "topics": "streams.commands.topics",
+    "sizing": "streams.commands.sizing",
 }
 """Command -> module that defines it under the same name; loaded when it is called, so that `--help` is quick."""
 
