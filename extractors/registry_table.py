@@ -111,6 +111,11 @@ _TABLE = (
         ),
         ("bundled", "fast", "research"), "docs/models/sentence-encoder.md", folder=True, bundled_extra=True,
     ),
+    Model(
+        "text-emotion", "emotion of a text", "7 calibrated shares, 28 open labels, valence, arousal, dominance", "Apache-2.0", True,
+        (Member("text-emotion.safetensors", 565_936, "0913cf13ebc15a60926b746033913663c2ab814f5aa7aa34a4a8a4f8d6848fc5"),),
+        ("bundled", "fast", "research"), "docs/models/text-emotion.md", own="extractors/weights/text-emotion.safetensors",
+    ),
 )
 
 MODELS: dict[str, Model] = {model.name: model for model in _TABLE}

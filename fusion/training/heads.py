@@ -75,5 +75,6 @@ def save(file: Path, tensors: Mapping[str, Floats], head: Mapping[str, Any]) -> 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, file, metadata={"head": json.dumps(head, sort_keys=True, ensure_ascii=False)})
+        file.chmod(0o644)
     except OSError as error:
         raise InputError(f"cannot write the weights ({error.strerror})", where=str(file), cure="choose another --out") from error

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fusion.evaluation.report import Report
-from fusion.training import speech_emotion, text_emotion
+from fusion.training import pooling, speech_emotion, text_emotion
 
 Recipe = Callable[..., Report]
 
 RECIPES: dict[str, Recipe] = {
+    "pooling": pooling.train,
     "speech-emotion": speech_emotion.train,
     "speech-emotion-research": speech_emotion.train_research,
     "speech-emotion-tiny": speech_emotion.train_tiny,

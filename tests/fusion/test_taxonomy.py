@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
-from extractors.cues import LABELS
-from fusion import taxonomy
 from hypothesis import given
 from hypothesis import strategies as st
+
+from extractors.cues import LABELS
+from fusion import taxonomy
 
 
 @pytest.mark.parametrize("name", taxonomy.SETS)

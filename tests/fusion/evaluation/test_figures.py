@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fusion.evaluation import metrics as m
-from fusion.evaluation.bootstrap import intervals
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fusion.evaluation import metrics as m
+from fusion.evaluation.bootstrap import intervals
 
 reference = pytest.importorskip("sklearn.metrics")
 
