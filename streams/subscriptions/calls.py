@@ -48,7 +48,8 @@ class OpenAlert(Struct, frozen=True):
 
 
 class SessionState(Struct):
-    """One session. `position_ms` is how far the media were read, `silent_since_ms` the end of the last voiced time
+    """One session. `position_ms` is how far the media were read (`paced`: as the runtime reports it; otherwise it is the
+    end of the last event, and wall time has to be added for a live call), `silent_since_ms` the end of the last voiced time
     (None before the first word), `attention` what the overview is sorted by (higher: needs somebody), with its reason."""
 
     session: str
@@ -58,6 +59,7 @@ class SessionState(Struct):
     started_wall_ms: int = 0
     updated_wall_ms: int = 0
     position_ms: int = 0
+    paced: bool = False
     duration_ms: int = 0
     silent_since_ms: int | None = None
     events: int = 0

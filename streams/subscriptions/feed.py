@@ -83,7 +83,7 @@ class Feed:
             state = self._calls.get(session)
             if state is None or media_ms <= state.position_ms:
                 return
-            state.position_ms = media_ms
+            state.position_ms, state.paced = media_ms, True
             stage = self._stages.get(session)
             # Words of the last seconds may still be in work: silence is judged behind them.
             if stage is not None and media_ms > 5000:

@@ -89,7 +89,19 @@ def curves(feed: Feed, session: str) -> dict[str, Any]:
         for row in rows(events, _people(state), state.decisions) if row.curve is not None
     ]
     length = max(_length(state, events), 1000) / 1000
-    return {**charts(drawn, [], len(drawn), (0.0, length), (-60.0, 86_400.0), 72), "rows": [curve.name for curve in drawn]}
+    made = charts(drawn, [], len(drawn), (0.0, length), (-60.0, 86_400.0), 72)
+    return {"doc": _without_code(made["doc"]), "roots": made["roots"], "rows": [curve.name for curve in drawn]}
+
+
+def _without_code(node: Any) -> Any:
+    """The document without the formatter that is made of script: the pages of the dashboard evaluate none."""
+    if isinstance(node, list):
+        return [_without_code(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if node.get("name") == "CustomJSTickFormatter":
+        return {"type": "object", "name": "BasicTickFormatter", "id": node["id"]}
+    return {key: _without_code(value) for key, value in node.items()}
 
 
 def search(feed: Feed, query: Mapping[str, str], visible: str = "*") -> dict[str, Any]:

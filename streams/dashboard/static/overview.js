@@ -1,0 +1,107 @@
+// All calls, those that need somebody first. The server keeps the state of each; this page shows it.
+import { $, callHref, chip, clock, el, get, name, percent, say, signed, spark, when } from "/static/dom.js";
+import { announce, count, first, follow, keys } from "/static/shell.js";
+
+const items = new Map();
+let states = [], now = 0;
+
+const main = state => state.participants.filter(p => p.analysed).sort((a, b) => (b.role === "customer") - (a.role === "customer") || (a.valence ?? 1) - (b.valence ?? 1));
+const open = state => state.alerts.filter(a => a.alert.status === "open");
+const length = s => s.state === "ended" ? s.duration_ms : s.position_ms + (s.paced ? 0 : Math.max(0, now - s.updated_wall_ms));
+const silence = s => s.silent_since_ms === null || s.state === "ended" ? null : Math.max(0, length(s) - s.silent_since_ms);
+
+const person = p => {
+  const state = !p.analysed ? "withheld" : p.label ?? "";
+  const text = state === "withheld" ? "withheld" : `${p.label}${p.confidence === null || p.label === "unknown" ? "" : ` ${p.confidence.toFixed(2)}`}`;
+  return el("div", { class: "person" }, el("b", {}, name(p.id)), " ", state ? chip(state, text) : el("span", { class: "quiet" }, "nothing yet"));
+};
+const balance = s => {
+  const total = s.participants.reduce((sum, p) => sum + p.talk_ms, 0), most = s.participants.filter(p => p.talk_ms).sort((a, b) => b.talk_ms - a.talk_ms);
+  if (!total) return [el("span", { class: "quiet" }, "nobody spoke")];
+  return [el("div", { class: "talkbar", "aria-hidden": "true" }, s.participants.filter(p => p.talk_ms).map(p => el("i", { style: { "flex-grow": p.talk_ms } }))),
+    el("small", {}, (most.length > 3 ? most.slice(0, 3) : s.participants.filter(p => p.talk_ms)).map(p => `${name(p.id)} ${percent(p.talk_ms / total)}`).join(" · ") + (most.length > 3 ? ` · and ${most.length - 3} more` : ""))];
+};
+const alertsOf = s => {
+  const live = open(s);
+  if (live.length) return live.map(({ alert, acknowledged }) => el("div", { class: `flag ${acknowledged ? "taken" : alert.severity}` },
+    el("span", { class: "mark", "aria-hidden": "true" }, acknowledged ? "✓" : "!"), el("span", {}, el("b", {}, alert.rule), el("small", {}, acknowledged ? ` taken by ${acknowledged.by}` : ` ${alert.severity}, since ${clock(alert.start_ms)}`))));
+  const past = s.alerts.length;
+  return [el("span", { class: "quiet" }, past ? `${past} closed` : "none")];
+};
+const cell = (label, kind, ...content) => el("div", { class: `c ${kind}` }, el("span", { class: "cap" }, label), ...content);
+
+const fill = (li, s) => {
+  const people = main(s), quiet = silence(s), tone = people[0];
+  const rest = s.participants.filter(p => !people.includes(p));
+  li.className = `call ${s.state} ${s.attention >= 10 ? "urgent" : ""}`;
+  li.replaceChildren(
+    el("div", { class: "c id" }, el("a", { href: callHref(s.session) }, s.media || s.session),
+      el("small", {}, s.state === "live" ? el("span", { class: "on" }, "live") : "ended", ` · ${clock(length(s))}`, s.state === "live" ? "" : ` · ${when(s.updated_wall_ms)}`),
+      s.last_said ? el("p", { class: "last", dir: "auto" }, el("span", { class: "quiet" }, `${name(s.last_said_by)}: `), s.last_said) : null),
+    cell("Now", "now", ...people.slice(0, 3).map(person), people.length > 3 ? el("small", {}, `and ${people.length - 3} more`) : null, ...rest.slice(0, 2).map(person)),
+    cell("Valence", "trend", tone ? el("div", { class: "tr" }, spark(tone.trend), tone.trend.length ? el("span", {}, el("b", {}, signed(tone.trend.at(-1).valence)), el("small", {}, ` · ${tone.trend.length} measured`), people.length > 1 ? el("small", {}, name(tone.id)) : null) : null) : el("span", { class: "quiet" }, "withheld")),
+    cell("Talk balance", "talk", ...balance(s)),
+    cell("Silence", `sil ${quiet > 15000 ? "long" : ""}`, quiet === null ? el("span", { class: "quiet" }, "–") : quiet < 1500 ? "speaking" : `${Math.round(quiet / 1000)} s`),
+    cell("Alerts", "al", ...alertsOf(s)),
+  );
+};
+
+const headline = () => {
+  const live = states.filter(s => s.state === "live"), need = states.filter(s => s.attention >= 10);
+  if (!states.length) return "No calls yet";
+  if (need.length) return `${need.length === 1 ? "One call needs you now" : `${need.length} calls need you now`}: ${need.slice(0, 3).map(s => `${s.media || s.session} (${s.attention_reason})`).join(", ")}${need.length > 3 ? " …" : ""}`;
+  const low = live.filter(s => s.attention > 0.3);
+  if (!live.length) return `No call is live; ${states.length} finished`;
+  return `${live.length} live call${live.length === 1 ? "" : "s"}; ${low.length ? `${low.length === 1 ? "one shows" : `${low.length} show`} negative expression` : "none needs you now"}`;
+};
+
+const render = () => {
+  const focused = document.activeElement?.closest?.(".call")?.dataset.session;
+  const title = headline();
+  if ($("story").textContent !== title) $("story").textContent = title;
+  const box = $("calls");
+  if (!states.length) {
+    box.replaceChildren(el("div", { class: "empty big" }, el("p", {}, "A call appears here with its first record."), el("p", { class: "quiet" }, "Send one with ", el("code", {}, "affectstream send CALL.wav --to ws://HOST:PORT/v1/ingest"), " or watch a recording with ", el("code", {}, "affectstream replay CALL.wav --out results --serve"), ".")));
+    return;
+  }
+  const lists = [["Live", "live"], ["Finished", "ended"]].map(([title, kind]) => {
+    const of = states.filter(s => s.state === kind);
+    if (!of.length) return null;
+    const list = $(`list-${kind}`) ?? el("ol", { class: "calls", id: `list-${kind}`, "aria-label": `${title} calls` });
+    const wanted = of.map(s => {
+      const li = items.get(s.session) ?? el("li", { "data-session": s.session });
+      items.set(s.session, li);
+      const mark = JSON.stringify([s, Math.round(length(s) / 1000)]);
+      if (li.dataset.mark !== mark) { fill(li, s); li.dataset.mark = mark; }
+      return li;
+    });
+    if (wanted.length !== list.children.length || wanted.some((li, i) => list.children[i] !== li)) list.replaceChildren(...wanted);
+    return [el("h2", { class: "group" }, `${title} `, el("span", { class: "quiet" }, String(of.length))), list];
+  });
+  box.replaceChildren(...lists.filter(Boolean).flat());
+  if (focused !== undefined) items.get(focused)?.querySelector("a")?.focus({ preventScroll: true });
+};
+
+let due = 0, reading = false;
+const read = async () => {
+  if (reading) { due ||= setTimeout(refresh, 300); return null; }
+  reading = true;
+  try {
+    const found = await get("/v1/sessions");
+    ({ sessions: states, now_ms: now } = found);
+    count(states.reduce((sum, s) => sum + open(s).filter(a => !a.acknowledged).length, 0));
+    render();
+    return found;
+  } finally { reading = false; }
+};
+const refresh = () => { clearTimeout(due); due = 0; read().catch(() => {}); };
+const soon = () => { due ||= setTimeout(refresh, 300); };
+
+const found = await first(read);
+follow(found.position, { finals_only: "true" }, message => { announce(message); if (message.type !== "heartbeat") soon(); });
+setInterval(() => { if (!document.hidden && states.some(s => s.state === "live")) soon(); }, 1000);
+const step = by => {
+  const links = [...document.querySelectorAll(".call .id a")], at = links.indexOf(document.activeElement);
+  links[Math.max(0, Math.min(links.length - 1, at + by))]?.focus();
+};
+keys({ j: () => step(1), k: () => step(-1), a: () => { location.href = "/alerts"; } });

@@ -1,0 +1,28 @@
+// Search over what is kept; the address keeps the question.
+import { $, callHref, chip, clock, el, get, LABELS, name, stateOf } from "/static/dom.js";
+import { announce, follow, keys, recount } from "/static/shell.js";
+
+const form = $("find");
+form.elements.label.append(...LABELS.map(l => el("option", {}, l)));
+const ask = async () => {
+  const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
+  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+  if (!query.size) { $("story").textContent = "Ask for words, a label, a role or a call."; $("hits").replaceChildren(); return; }
+  try {
+    const found = await get(`/v1/search?${query}`);
+    $("story").textContent = found.total ? `${found.total} moment${found.total === 1 ? "" : "s"}${found.total > found.hits.length ? `, the first ${found.hits.length}` : ""}` : "Nothing matches all of this; leave one out.";
+    $("hits").replaceChildren(...found.hits.map(({ session, media, event }) => el("li", {}, el("a", { class: "hit", href: callHref(session, `#t=${event.start_ms / 1000}&e=${event.id}`) },
+      el("span", { class: "quiet" }, `${media || session} · ${clock(event.start_ms)}`), el("b", {}, name(event.participant)), chip(stateOf(event)),
+      el("span", { class: "said", dir: "auto" }, event.transcript?.text || event.explanation || "no words")))));
+  } catch (error) { $("story").textContent = error.message; $("hits").replaceChildren(); }
+};
+for (const [key, value] of new URLSearchParams(location.search)) if (form.elements[key]) form.elements[key].value = value;
+form.addEventListener("submit", event => { event.preventDefault(); ask(); });
+const step = by => {
+  const all = [...document.querySelectorAll(".hit")], at = all.indexOf(document.activeElement);
+  all[Math.max(0, Math.min(all.length - 1, at + by))]?.focus();
+};
+keys({ j: () => step(1), k: () => step(-1), a: () => { location.href = "/alerts"; } });
+await ask();
+follow(null, { type: "alert" }, message => { announce(message); if (message.type === "alert") recount().catch(() => {}); });
+recount().catch(() => {});
