@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, f1_score
 
 from extractors.cues import LABELS
-from extractors.errors import InputError
+from extractors.errors import AffectstreamError, InputError
 from extractors.face.expression import FACE_FEATURES, ExpressionModel, face_features
 from extractors.face.mesh import FaceMesh, Mesh, Region, region_of_points
 from extractors.face.pose import head_pose, head_rotation
@@ -179,4 +180,8 @@ def _listed(weights: Floats) -> list[list[float]]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AffectstreamError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None

@@ -25,8 +25,11 @@ from extractors.face.scene import change_mask, colours, is_cut, likeness, thumbn
 RELOOK_MS = 2000
 """Media time between close looks of the detector."""
 
-MOTION_LOOK_MS = 200
+MOTION_LOOK_MS = 400
 """Least media time between two looks that movement in the picture asks for."""
+
+RETRY_MS = 200
+"""Media time after which the mesh is tried again on a face that only the detector sees."""
 
 MOVED = 0.02
 """Share of the picture outside all faces that must change for such a look."""
@@ -68,6 +71,7 @@ class Track(Struct):
     present: bool = True
     before_cut: bool = False
     unconfirmed: int = 0
+    tried_ms: int = 0
 
 
 class TrackerState(Struct):
@@ -190,7 +194,7 @@ class FaceTracker:
                 continue
             matched.add(track_id)
             taken.add(index)
-            self._confirm(by_id[track_id], found[index], bgr, meshes)
+            self._confirm(by_id[track_id], found[index], bgr, ms, meshes)
         for track in present:
             if track.id not in matched:
                 self._doubt(track, meshes, long_side)
@@ -200,12 +204,14 @@ class FaceTracker:
                 if (box := self._welcome(face, bgr, ms, meshes)) is not None:
                     kept.append(box)
 
-    def _confirm(self, track: Track, face: Detection, bgr: Frame, meshes: dict[int, Mesh]) -> None:
+    def _confirm(self, track: Track, face: Detection, bgr: Frame, ms: int, meshes: dict[int, Mesh]) -> None:
         track.score, track.unconfirmed = face.score, 0
         track.colours = colours(bgr, face.box)
         if track.region is None:
             track.box = face.box
-            self._try_mesh(track, face, bgr, meshes, turned=False)
+            if ms - track.tried_ms >= RETRY_MS:
+                track.tried_ms = ms
+                self._try_mesh(track, face, bgr, meshes, turned=False)
 
     def _doubt(self, track: Track, meshes: dict[int, Mesh], long_side: int) -> None:
         """The detector does not see a face that is followed: lost at once without a mesh, at the second close look
@@ -230,7 +236,7 @@ class FaceTracker:
             state.next_id += 1
             state.tracks.append(track)
         track.present, track.before_cut, track.unconfirmed = True, False, 0
-        track.box, track.score, track.region, track.colours = face.box, face.score, None, look
+        track.box, track.score, track.region, track.colours, track.tried_ms = face.box, face.score, None, look, ms
         self._try_mesh(track, face, bgr, meshes, turned=True)
         return track.box
 
