@@ -308,8 +308,10 @@ class Segmenter:
         )
 
     def _speech(self, start: int, end: int) -> tuple[list[float], int]:
-        """Probabilities of the speech frames that begin within the span, and the number of all of them."""
+        """Probabilities of the speech frames that begin within the span, and the number of all of them up to the last
+        word: padding does not count."""
         state = self._state
+        end = min(end, self._speech_end() * FRAME)
         first = max(0, -(-start // FRAME) - state.first)
         frames = state.probabilities[first : max(first, -(-end // FRAME) - state.first)]
         limit = self.options.threshold - self.options.hysteresis
