@@ -147,7 +147,8 @@ def _story(name: str, events: Sequence[EmotionEvent]) -> tuple[float, Headline] 
         text = f"{who} turned from {adjective(found[index - 1].label)} to {adjective(turn.label)} at {clock(turn.start_ms)}"
     later = found[index + 1 :]
     if not later:
-        text += " and stayed so to the end."
+        # A last single moment of another tone makes no phase, but "to the end" would not be true.
+        text += " and stayed so to the end." if _tone(_labelled(events)[-1]) == turn.tone else "."
     else:
         word = "calmer" if turn.tone == "negative" and later[0].tone == "neutral" else adjective(later[0].label)
         text += f"; {word} from {clock(later[0].start_ms)}"

@@ -157,7 +157,7 @@ def entry(event: EmotionEvent, index: int, row: int) -> dict[str, Any]:
     item |= {
         "pr": [[label, round(p, 3)] for label, p in top if p >= 0.005][:8],
         "v": event.valence, "a": event.arousal, "int": event.intensity, "c": event.confidence, "cmp": event.compound, "ol": list(event.open_labels),
-        "ev": [[MODALITY_NAMES.get(e.modality, e.modality), e.text, round(e.weight, 3), e.supports, e.start_ms, e.end_ms] for e in event.evidence],
+        "ev": [[MODALITY_NAMES.get(e.modality, e.modality), e.text.removeprefix(f"{MODALITY_NAMES.get(e.modality)} "), round(e.weight, 3), e.supports, e.start_ms, e.end_ms] for e in event.evidence],
         "mo": [
             [MODALITY_NAMES.get(name, name), use.present, round(use.weight, 3), round(use.quality, 2), use.reason or ""]
             for name, use in sorted(event.modalities.items(), key=lambda pair: (-pair[1].weight, pair[0]))
