@@ -3,7 +3,7 @@
     p(l)  ∝  prior(l) · Π_m ( p_m(l) / reference_m(l) ) ^ (w_m · q_m)
 
 Each modality m brings the evidence by which its calibrated posterior differs from the class balance it was calibrated
-under (`reference`); `w_m` comes from the information gain measured for it, `q_m` from the quality of the input.
+under (`reference`); `w_m` is the exponent of the greatest measured information gain, `q_m` the quality of the input.
 A missing modality has the exponent 0, so the pool of the others is what it would be had it never existed, and a
 modality that only repeats its reference changes nothing. (Genest & Zidek 1986; for w = q = 1 this is naive Bayes.)
 
@@ -34,11 +34,13 @@ _DIMENSIONS = ("valence", "arousal", "dominance")
 class PoolTable(Struct, frozen=True):
     """Everything the pool has to be told, measured on data.
 
-    `weights`: exponent of each modality in (0, 1] (see `weights_of_gain`). `prior`: class balance expected in use,
-    `reference`: class balance each modality was calibrated under (default: uniform for both). `floor`: how much of the
-    reference is mixed into a posterior, so that one rounded zero is no veto. `regressor_sigma`: root mean squared error
-    of the dimension regressors per modality, `anchor_sigma` of the anchors. The pool abstains below `min_probability`
-    of the best label or below `min_evidence` in total exponent.
+    `weights`: exponent of each modality in [0, 1], the one with which it tells most about data unlike those it was
+    trained on: 1 where its posterior can be taken at its word, 0 where it tells nothing. `prior`: class balance expected
+    in use, `reference`: class balance each modality was calibrated under (default: uniform for both). `floor`: how much
+    of the reference is mixed into a posterior, so that one rounded zero is no veto. `regressor_sigma`: root mean squared
+    error of the dimension regressors per modality, `anchor_sigma` of the anchors. The pool abstains below
+    `min_probability` of the best label or below `min_evidence` in total exponent. (Words of dialogue alone, MELD: below
+    0.35 the best label is right in 22 % of dev and 32 % of test, above it in 51 % and 54 %; 13 % and 14 % fall below.)
     """
 
     weights: dict[str, float]
@@ -170,14 +172,6 @@ def default_pool() -> LogPool:
     """The pool of the product: measured weights of `fusion/weights/pooling.json`, anchors of the taxonomy."""
     table = msgspec.json.decode(WEIGHTS.read_bytes(), type=PoolTable) if WEIGHTS.is_file() else UNMEASURED
     return LogPool(table, ANCHORS)
-
-
-def weights_of_gain(gain: Mapping[str, float]) -> dict[str, float]:
-    """Exponents from information gain (entropy of the classes minus log loss of the calibrated posterior, any unit,
-    measured on data the modality was not trained on): the most informative modality gets 1, the others their share of
-    its gain. A modality without gain gets 0."""
-    most = max(gain.values(), default=0.0)
-    return {name: round(max(0.0, value) / most, 4) if most > 0 else 0.0 for name, value in sorted(gain.items())}
 
 
 def to_unit(values: Mapping[str, float], steps: int = 10_000) -> dict[str, float]:

@@ -19,7 +19,8 @@ def test_the_pool_beats_the_mean_and_loses_nothing_when_modalities_go(corpus: Pa
     assert against_mean["accuracy_low"] > 0 and against_mean["log_loss_high"] < 0
     assert fair["pool_minus"]["text alone"]["accuracy_high"] >= 0  # type: ignore[index]
     for left in fair["subsets"].values():  # type: ignore[index]
-        assert left["pool"] >= max(left["mean"], left["best_one"]) - 0.005
+        # A hundredth is eight of 752 utterances: intervals over videos are three times as wide.
+        assert left["pool"] >= max(left["mean"], left["best_one"]) - 0.01
     dropped = fair["randomly_dropped"]  # type: ignore[index]
     assert dropped["pool"] >= dropped["mean"] and dropped["pool_log_loss"] <= dropped["best_one_log_loss"] + 0.005
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from extractors.cues import LABELS, Posterior
-from fusion.models.pool import UNKNOWN, LogPool, PoolTable, to_unit, weights_of_gain
+from fusion.models.pool import UNKNOWN, LogPool, PoolTable, to_unit
 from tests.cue_samples import ANCHORS, POOL, TABLE, modalities, posterior, posteriors
 
 
@@ -120,11 +120,6 @@ def test_intensity_is_the_distance_from_neutral() -> None:
 def test_without_anchors_and_regressors_there_are_no_dimensions() -> None:
     fused = LogPool(TABLE).fuse({"face": posterior("anger")})
     assert (fused.valence, fused.arousal, fused.dominance, fused.intensity) == (None, None, None, None)
-
-
-def test_weights_follow_the_measured_gain() -> None:
-    assert weights_of_gain({"text": 0.24, "audio": -0.01, "video": 0.06}) == {"audio": 0.0, "text": 1.0, "video": 0.25}
-    assert weights_of_gain({"text": -1.0}) == {"text": 0.0}
 
 
 @given(st.dictionaries(st.text(), st.floats(0, 1e6), min_size=1))
