@@ -30,6 +30,8 @@ COMMANDS = {
     "gateway": "streams.commands.live",
     "send": "streams.commands.live",
     "asyncapi": "streams.commands.live",
+    "dashboard": "streams.commands.serve",
+    "alerts": "streams.commands.serve",
     "topics": "streams.commands.topics",
     "sizing": "streams.commands.sizing",
 }

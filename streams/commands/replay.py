@@ -57,7 +57,7 @@ def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float | No
 
 @click.command()
 @click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Results: one folder per recording in here.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Results: one folder per recording in here (with --serve: results).")
 @click.option("--channels", help="Who speaks on which channel: left=customer,right=agent or 0=NAME:ROLE; mix=ROLE; video=ROLE for the person in the picture.")
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help="Policy file: who is analysed for what (`affectstream policy`).")
 @click.option("--language", help="Language of the speech (ISO 639-1); found per speaker when not given.")
@@ -75,9 +75,12 @@ def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float | No
 @click.option("--max-utterance-ms", type=click.IntRange(6000, 28000), default=20000, show_default=True, help="Longest utterance.")
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the speech model.")
 @click.option("--resume", is_flag=True, help="Skip recordings already finished in --out with the same content and options.")
+@click.option("--serve", is_flag=True, help="Show it on the dashboard while it runs, at the pace of the media unless --speed is given, until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="With --serve: port on loopback.")
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="With --serve: alert rules in YAML.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per recording instead of the table.")
 @click.pass_context
-def replay(ctx: click.Context, media: tuple[Path, ...], out: Path, **flags: Any) -> int:
+def replay(ctx: click.Context, media: tuple[Path, ...], out: Path | None, **flags: Any) -> int:
     """Analyse recordings: wav, mp3, flac, ogg, m4a, mp4, mkv, webm, mov.
 
     Writes per recording events.jsonl, events.parquet, transcript.vtt, emotion.vtt, emotion.xml (EmotionML), report.html and summary.json.
@@ -89,7 +92,18 @@ def replay(ctx: click.Context, media: tuple[Path, ...], out: Path, **flags: Any)
 
     if flags["from_ms"] is not None and flags["to_ms"] is not None and flags["to_ms"] <= flags["from_ms"]:
         raise InputError("--to lies before --from", where="replay", cure="give a later --to")
+    if out is None and not flags["serve"]:
+        raise click.UsageError("Missing option '--out'.", ctx)
+    out = out or Path("results")
     writable(out)
+    watching = None
+    if flags["serve"]:
+        from streams.commands.serve import serve_replay
+
+        if ctx.get_parameter_source("speed") is ParameterSource.DEFAULT:
+            flags["speed"] = 1.0
+        watching = ctx.with_resource(serve_replay(port=flags["port"], rules=flags["rules"]))
+        click.echo(f"dashboard on {watching.url}", err=True)
     segmenter = SegmentOptions(threshold=flags["vad_threshold"], min_silence_ms=flags["min_silence_ms"], max_utterance_ms=flags["max_utterance_ms"])
     analysis = Options(profile=flags["model_profile"], segmenter=segmenter, max_faces=flags["max_faces"])
     options = ReplayOptions(
@@ -98,7 +112,7 @@ def replay(ctx: click.Context, media: tuple[Path, ...], out: Path, **flags: Any)
     )
     resources = Resources(analysis, threads=flags["threads"])
     batch = _Batch(options, resources, out, flags["formats"], resume=flags["resume"], several=len(media) > 1,
-                   channels_given=ctx.get_parameter_source("channels") is not ParameterSource.DEFAULT)
+                   channels_given=ctx.get_parameter_source("channels") is not ParameterSource.DEFAULT, watching=watching)
     rows, status = [], 0
     for path, name in folder_names(media).items():
         try:
@@ -115,15 +129,22 @@ def replay(ctx: click.Context, media: tuple[Path, ...], out: Path, **flags: Any)
             click.echo(json.dumps(row, ensure_ascii=False))
     else:
         _table(rows, out)
+    if watching and status != 130:
+        click.echo(f"still to be seen on {watching.url} (Ctrl-C ends it)", err=True)
+        watching.wait()
     return status
 
 
 class _Batch:
     """One call of the command: what is the same for all its recordings."""
 
-    def __init__(self, options: Any, resources: Any, out: Path, formats: tuple[str, ...], *, resume: bool, several: bool, channels_given: bool) -> None:
+    def __init__(
+        self, options: Any, resources: Any, out: Path, formats: tuple[str, ...], *, resume: bool, several: bool, channels_given: bool,
+        watching: Any = None,
+    ) -> None:
         self._options, self._resources, self._out, self._formats = options, resources, out, formats
         self._resume, self._several, self._channels_given = resume, several, channels_given
+        self._watching = watching
         self._console = Console(stderr=True)
 
     def one(self, media: Path, folder: Path) -> dict[str, Any]:
@@ -136,6 +157,8 @@ class _Batch:
         if self._resume and media.is_file():
             done = finished(folder, self._options.fingerprint(sha256_of(media)), self._formats)
             if done:
+                if self._watching:
+                    self._watching.archived(folder, media)
                 return {**done, "skipped": True}
         began = time.monotonic()
         writer: list[JsonlWriter] = []
@@ -146,6 +169,18 @@ class _Batch:
                 writer.append(JsonlWriter(folder / "events.jsonl"))
                 rules = policies.load(self._options.policy)
                 policies.audit(self._out / "policy-audit.jsonl", rules, start.session)
+                if self._watching:
+                    self._watching.opened(start, media)
+
+            def made(event: Any) -> None:
+                writer[0].write(event)
+                if self._watching:
+                    self._watching.feed.event(event)
+
+            def read(position: int, duration: int | None) -> None:
+                progress.update(task, completed=position, total=duration)
+                if self._watching:
+                    self._watching.read(position)
 
             try:
                 result = replay(

@@ -24,7 +24,8 @@ class Point(Struct, frozen=True):
 
 class ParticipantState(Struct):
     """How a participant is now. `label` is None as long as nothing was stated, and for who is withheld; `since_ms` is
-    when the current label began; `talk_ms` is voiced time (for everybody: it says nothing about emotion)."""
+    when the current label began; `talk_ms` is voiced time (for everybody: it says nothing about emotion). `trend` covers the
+    whole call: each point stands for `stride` of the `measured` events, and is the most extreme of them."""
 
     id: str
     role: str
@@ -37,6 +38,8 @@ class ParticipantState(Struct):
     last_event: str = ""
     talk_ms: int = 0
     utterances: int = 0
+    measured: int = 0
+    stride: int = 1
     trend: list[Point] = []
 
 
@@ -87,6 +90,17 @@ def opened(start: SessionStart, wall_ms: int) -> SessionState:
     )
 
 
+def adopt(state: SessionState, start: SessionStart) -> None:
+    """What the start of a session says, where its events came first."""
+    if state.decisions or not start.participants:
+        return
+    fresh = opened(start, state.started_wall_ms)
+    known = {p.id: p for p in state.participants}
+    state.participants = [known.pop(p.id, p) for p in fresh.participants] + list(known.values())
+    state.media, state.language, state.decisions = fresh.media, fresh.language, fresh.decisions
+    state.has_audio, state.has_video = fresh.has_audio, fresh.has_video
+
+
 def participants_of(state: SessionState) -> tuple[Participant, ...]:
     return tuple(Participant(p.id, p.role) for p in state.participants)
 
@@ -113,10 +127,19 @@ def take_event(state: SessionState, event: EmotionEvent, wall_ms: int) -> None:
         return
     _show(person, event)
     if event.valence is not None:
-        person.trend.append(Point((event.start_ms + event.end_ms) // 2, event.valence, event.confidence or 0.0))
-        if len(person.trend) > TREND_POINTS:  # thin the older half: the whole call stays on the curve
-            half = TREND_POINTS // 2
-            person.trend = person.trend[:half:2] + person.trend[half:]
+        _trend(person, Point((event.start_ms + event.end_ms) // 2, event.valence, event.confidence or 0.0))
+
+
+def _trend(person: ParticipantState, point: Point) -> None:
+    if person.measured % person.stride == 0:
+        person.trend.append(point)
+    elif abs(point.valence) > abs(person.trend[-1].valence):
+        person.trend[-1] = point
+    person.measured += 1
+    if len(person.trend) > TREND_POINTS:  # half as many, each the more extreme of two: no turn is smoothed away
+        pairs = [person.trend[i : i + 2] for i in range(0, len(person.trend), 2)]
+        person.trend = [max(pair, key=lambda p: abs(p.valence)) for pair in pairs]
+        person.stride *= 2
 
 
 def _person(state: SessionState, event: EmotionEvent) -> ParticipantState:

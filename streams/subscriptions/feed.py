@@ -13,7 +13,7 @@ from fusion.events import EmotionEvent
 from streams.alerts.engine import Alert, AlertStage
 from streams.alerts.rules import Rule
 from streams.records import SessionEnd, SessionStart
-from streams.subscriptions.calls import OpenAlert, SessionState, judge, opened, participants_of, take_event
+from streams.subscriptions.calls import OpenAlert, SessionState, adopt, judge, opened, participants_of, take_event
 from streams.subscriptions.hub import Hub
 from streams.subscriptions.messages import Acknowledgement
 
@@ -44,7 +44,7 @@ class Feed:
         """A session begins; one that is known already goes on."""
         with self._lock:
             if start.session in self._calls:
-                self._calls[start.session].state = "live"
+                adopt(self._calls[start.session], start)
                 return
             state = self._calls[start.session] = opened(start, _now())
             if media is not None:

@@ -12,7 +12,7 @@ from fusion.events import EmotionEvent
 from fusion.metrics import conversation_metrics, spans_of
 from fusion.settle import settled
 from streams.egress.headline import headline
-from streams.egress.report_view import rows
+from streams.egress.report_view import curve_height, rows
 from streams.records import Participant
 from streams.subscriptions.calls import SessionState
 from streams.subscriptions.feed import Feed
@@ -89,8 +89,8 @@ def curves(feed: Feed, session: str) -> dict[str, Any]:
         for row in rows(events, _people(state), state.decisions) if row.curve is not None
     ]
     length = max(_length(state, events), 1000) / 1000
-    made = charts(drawn, [], len(drawn), (0.0, length), (-60.0, 86_400.0), 72)
-    return {"doc": _without_code(made["doc"]), "roots": made["roots"], "rows": [curve.name for curve in drawn]}
+    made = charts(drawn, [], len(drawn), (0.0, length), (-60.0, 86_400.0), curve_height(len(drawn)))
+    return {"height": curve_height(len(drawn)), "doc": _without_code(made["doc"]), "roots": made["roots"], "rows": [curve.name for curve in drawn]}
 
 
 def _without_code(node: Any) -> Any:

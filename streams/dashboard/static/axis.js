@@ -65,9 +65,10 @@ export class Axis {
         metrics.non_talk.map(g => el("i", { class: "gap", style: at(g.start_ms, g.end_ms) })),
         spoken.map(e => el("i", { class: "tk", style: { "--r": order.get(e.participant), ...at(e.start_ms, e.end_ms) } })),
         metrics.interruptions.map(c => el("i", { class: `cut ${c.outcome}`, title: `${c.by} interrupts ${c.of} at ${clock(c.at_ms)} (${c.outcome})`, style: { "--r": order.get(c.by), ...at(c.at_ms, c.at_ms) } }))));
-    if (alerts.length) rows.push(el("div", { class: "who quiet" }, "Alerts"),
-      el("div", { class: "lane flags", role: "img", "aria-label": alerts.map(a => `${a.alert.rule} from ${clock(a.alert.start_ms)}`).join("; ") },
-        alerts.map(({ alert, acknowledged }) => el("i", { class: `fl ${alert.status} ${acknowledged ? "taken" : ""}`, title: `${alert.rule}: ${alert.condition}`, style: at(alert.start_ms, alert.end_ms ?? Math.max(alert.fired_ms, state.position_ms)) }, el("span", {}, `⚑ ${alert.rule}`)))));
+    const rules = [...new Set(alerts.map(a => a.alert.rule))];
+    if (alerts.length) rows.push(el("div", { class: "who quiet rules" }, rules.map(r => el("span", { title: r }, `⚑ ${r}`))),
+      el("div", { class: "lane flags", style: { "--rules": rules.length }, role: "img", "aria-label": alerts.map(a => `${a.alert.rule} from ${clock(a.alert.start_ms)}`).join("; ") },
+        alerts.map(({ alert, acknowledged }) => el("i", { class: `fl ${alert.status} ${acknowledged ? "taken" : ""}`, title: `${alert.rule}: ${alert.condition}`, style: { "--r": rules.indexOf(alert.rule), ...at(alert.start_ms, alert.end_ms ?? Math.max(alert.fired_ms, state.position_ms)) } }, el("span", {}, alert.condition)))));
     this.box.classList.toggle("many", people.length > 3);
     this.box.replaceChildren(...rows, el("div", { class: "over", "aria-hidden": "true" }, this.sel, this.head));
     this.show(...this.view);

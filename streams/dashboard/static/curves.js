@@ -8,7 +8,9 @@ const paint = doc => {
   for (const model of doc._all_models.values()) {
     const key = (model.tags ?? []).find(tag => typeof tag === "string" && tag.startsWith("--"));
     if (!key || !css(key)) continue;
-    for (const part of ["line_color", "fill_color"]) if (part in model.properties && model[part] !== null) model.setv({ [part]: css(key) });
+    for (const part of ["line_color", "fill_color"]) {
+      if (part in model.properties && model[part] !== null && model[part].value !== null) model.setv({ [part]: css(key) });
+    }
   }
 };
 export class Curves {
@@ -30,7 +32,7 @@ export class Curves {
     const boxes = {};
     this.axis.curve.clear();
     found.rows.forEach((id, i) => {
-      const box = el("div", { class: "chart curve", id: `c-${i}`, "aria-hidden": "true" });
+      const box = el("div", { class: "chart curve", id: `c-${i}`, "aria-hidden": "true", style: { height: `${found.height}px` } });
       this.axis.curve.set(id, box);
       boxes[found.roots[`valence-${i}`]] = box;
     });
@@ -38,7 +40,9 @@ export class Curves {
     this.axis.redraw();
     for (const box of Object.values(boxes)) if (!box.isConnected) return;
     if (!found.rows.length) return;
-    const roots = Object.fromEntries(Object.entries(boxes).map(([id, box]) => [id, box.id]));
+    // Bokeh gives the places to the roots of the document in their order, so all of them need one; the ruler is the page's own.
+    const unseen = $("unseen") ?? document.body.appendChild(el("div", { id: "unseen", "aria-hidden": "true", inert: true }));
+    const roots = Object.fromEntries(found.doc.roots.map(({ id }) => [id, (boxes[id] ?? unseen).id]));
     await Bokeh.embed.embed_items({ call: found.doc }, [{ docid: "call", roots, root_ids: Object.keys(roots) }]);
     this.doc = Bokeh.documents.at(-1);
     this.names = found.roots;

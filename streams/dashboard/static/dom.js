@@ -48,7 +48,7 @@ export const spark = (points, { width = 150, height = 46 } = {}) => {
   const doubt = p => 0.5 * (1 - p.confidence), last = points.at(-1);
   const band = [...points.map(p => `${x(p)},${y(Math.min(1, p.valence + doubt(p)))}`), ...points.toReversed().map(p => `${x(p)},${y(Math.max(-1, p.valence - doubt(p)))}`)].join(" ");
   return el("svg", { class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
-    "aria-label": `valence ${signed(points[0].valence)} at first, ${signed(last.valence)} now, ${points.length} measured` },
+    "aria-label": `valence from ${signed(points[0].valence)} to ${signed(last.valence)}, lowest ${signed(Math.min(...points.map(p => p.valence)))}` },
     el("line", { svg: 1, class: "zero", x1: 0, x2: width, y1: height / 2, y2: height / 2 }),
     el("polygon", { svg: 1, class: "band", points: band }),
     el("polyline", { svg: 1, class: "run", points: points.map(p => `${x(p)},${y(p.valence)}`).join(" ") }),

@@ -38,18 +38,19 @@ const fill = (li, s) => {
     el("div", { class: "c id" }, el("a", { href: callHref(s.session) }, s.media || s.session),
       el("small", {}, s.state === "live" ? el("span", { class: "on" }, "live") : "ended", ` · ${clock(length(s))}`, s.state === "live" ? "" : ` · ${when(s.updated_wall_ms)}`),
       s.last_said ? el("p", { class: "last", dir: "auto" }, el("span", { class: "quiet" }, `${name(s.last_said_by)}: `), s.last_said) : null),
-    cell("Now", "now", ...people.slice(0, 3).map(person), people.length > 3 ? el("small", {}, `and ${people.length - 3} more`) : null, ...rest.slice(0, 2).map(person)),
-    cell("Valence", "trend", tone ? el("div", { class: "tr" }, spark(tone.trend), tone.trend.length ? el("span", {}, el("b", {}, signed(tone.trend.at(-1).valence)), el("small", {}, ` · ${tone.trend.length} measured`), people.length > 1 ? el("small", {}, name(tone.id)) : null) : null) : el("span", { class: "quiet" }, "withheld")),
+    cell(s.state === "live" ? "Now" : "At the end", "now", ...people.slice(0, 3).map(person), people.length > 3 ? el("small", {}, `and ${people.length - 3} more`) : null, ...rest.slice(0, 2).map(person)),
+    cell("Valence", "trend", tone ? el("div", { class: "tr" }, spark(tone.trend), tone.trend.length ? el("span", {}, el("b", {}, signed(tone.valence)), el("small", {}, ` · ${tone.measured} measured`), people.length > 1 ? el("small", {}, name(tone.id)) : null) : null) : el("span", { class: "quiet" }, "withheld")),
     cell("Talk balance", "talk", ...balance(s)),
     cell("Silence", `sil ${quiet > 15000 ? "long" : ""}`, quiet === null ? el("span", { class: "quiet" }, "–") : quiet < 1500 ? "speaking" : `${Math.round(quiet / 1000)} s`),
     cell("Alerts", "al", ...alertsOf(s)),
   );
 };
 
+const short = s => (s.media || s.session).replace(/\.[a-z0-9]{2,4}$/i, "");
 const headline = () => {
   const live = states.filter(s => s.state === "live"), need = states.filter(s => s.attention >= 10);
   if (!states.length) return "No calls yet";
-  if (need.length) return `${need.length === 1 ? "One call needs you now" : `${need.length} calls need you now`}: ${need.slice(0, 3).map(s => `${s.media || s.session} (${s.attention_reason})`).join(", ")}${need.length > 3 ? " …" : ""}`;
+  if (need.length) return `${need.length === 1 ? "One call needs you now" : `${need.length} calls need you now`}: ${need.slice(0, 2).map(s => `${short(s)} (${s.attention_reason})`).join(", ")}${need.length > 2 ? ", …" : ""}`;
   const low = live.filter(s => s.attention > 0.3);
   if (!live.length) return `No call is live; ${states.length} finished`;
   return `${live.length} live call${live.length === 1 ? "" : "s"}; ${low.length ? `${low.length === 1 ? "one shows" : `${low.length} show`} negative expression` : "none needs you now"}`;

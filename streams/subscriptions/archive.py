@@ -1,0 +1,71 @@
+"""Finished replays from disk: every folder with a ``summary.json`` and an ``events.jsonl`` is a session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from extractors.errors import InputError
+from streams.egress.jsonl import read_events
+from streams.records import Decision, Participant, SessionEnd, SessionStart
+from streams.subscriptions.feed import Feed
+
+
+def folders(root: Path) -> list[Path]:
+    """Result folders in (or at) `root`, oldest first. Raises `InputError` where there is none."""
+    if not root.is_dir():
+        raise InputError("no such folder of results", where=str(root), cure="give the --out folder of a replay")
+    found = [path.parent for path in sorted((*root.glob("summary.json"), *root.glob("*/summary.json"))) if (path.parent / "events.jsonl").is_file()]
+    return sorted(found, key=lambda folder: ((folder / "summary.json").stat().st_mtime, folder.name))
+
+
+def start_of(folder: Path) -> tuple[SessionStart, dict[str, Any]]:
+    """The record that opened the session of a results folder, and its summary. Raises `InputError`."""
+    file = folder / "summary.json"
+    try:
+        summary = json.loads(file.read_text("utf-8"))
+        people = msgspec.convert(summary["participants"], tuple[Participant, ...])
+        decisions = msgspec.convert(summary.get("decisions", {}), dict[str, Decision])
+        video = tuple(sorted({p.video for p in people if p.video}))
+        audio = tuple(sorted({p.channel for p in people if p.channel}))
+        return SessionStart(str(summary["session"]), people, decisions, audio or ("audio",), video, media=str(summary.get("media", ""))), summary
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError("not the summary of a replay", where=f"{file}: {error}", cure="run the replay again") from error
+
+
+def load(feed: Feed, root: Path, *, media: Iterable[Path] = ()) -> Iterator[str]:
+    """Publish every result of `root` into `feed`; yields one line of text for each that cannot be read.
+
+    A recording is served with its session when a file of its name lies in one of the `media` folders and has its content
+    (the session id carries the first digits of its hash).
+    """
+    for folder in folders(root):
+        try:
+            start, summary = start_of(folder)
+            events = list(read_events(folder / "events.jsonl"))
+        except InputError as error:
+            yield str(error)
+            continue
+        has_video = any("face" in event.modalities and event.modalities["face"].present for event in events)
+        if has_video and not start.video_sources:
+            start = msgspec.structs.replace(start, video_sources=("video/0",))
+        feed.open(start, media=recording(start, media))
+        for event in events:
+            feed.event(msgspec.structs.replace(event, session=start.session) if event.session != start.session else event)
+        feed.end(SessionEnd(start.session), duration_ms=int(summary.get("duration_ms", 0)))
+
+
+def recording(start: SessionStart, places: Iterable[Path]) -> Path | None:
+    """The recording of a session in one of the folders `places`, known by name and content."""
+    from extractors.registry import sha256_of
+
+    name = Path(start.media).name
+    for place in places:
+        path = place if place.is_file() and place.name == name else place / name
+        if name and path.is_file() and sha256_of(path)[:8] == start.session.rpartition("-")[2]:
+            return path.resolve()
+    return None
