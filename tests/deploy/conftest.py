@@ -78,6 +78,7 @@ def accept(monkeypatch: pytest.MonkeyPatch) -> Accept:
         for variable in ours:
             assert any(variable.startswith(prefix) for prefix in known), f"{variable} belongs to no command"
             assert variable in options or not variable.startswith(f"AFFECTSTREAM_{name.upper()}_"), f"{variable} is no option of {name}"
-        return command.make_context(name, rest, parent=group)
+        context: click.Context = command.make_context(name, rest, parent=group)
+        return context
 
     return parse

@@ -59,6 +59,10 @@ def test_published_ports_are_ports_that_the_service_listens_on() -> None:
             assert port.rpartition(":")[2] in SERVICES[name]["command"], f"{name} does not listen on {port}"
 
 
+def test_the_dashboard_does_not_start_without_a_token() -> None:
+    assert SERVICES["dashboard"]["environment"]["AFFECTSTREAM_DASHBOARD_TOKEN"].startswith("${DASHBOARD_TOKEN:?")
+
+
 def test_every_image_has_a_version() -> None:
     for name, service in SERVICES.items():
         assert re.fullmatch(r"[^:]+:(?!latest$)[\w.-]+", service["image"]), f"{name}: {service['image']}"

@@ -108,6 +108,11 @@ def test_scalers_wait_about_as_long_as_the_sizing_says() -> None:
         assert needs[stage].lag_threshold / 3 <= total <= needs[stage].lag_threshold * 3, f"{stage}: {total}, computed {needs[stage].lag_threshold}"
 
 
+def test_the_dashboard_asks_for_its_token() -> None:
+    (entry,) = PODS["dashboard"]["spec"]["containers"][0]["env"]
+    assert entry["name"] == "AFFECTSTREAM_DASHBOARD_TOKEN" and "secretKeyRef" in entry["valueFrom"]
+
+
 def test_topics_and_workers_agree() -> None:
     data = of("ConfigMap")["affectstream"]["data"]
     for setting in ("BOOTSTRAP", "PARTITIONS", "REPLICATION"):
@@ -121,6 +126,7 @@ def test_a_pod_holds_no_rights_and_asks_for_what_it_needs(name: str) -> None:
     mounts = {volume["name"] for volume in spec["volumes"]}
     for container in spec["containers"]:
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        assert all("valueFrom" in entry for entry in container.get("env", ())), "secrets come from Secrets"
         assert {"cpu", "memory"} <= set(container["resources"]["requests"]) and "memory" in container["resources"]["limits"]
         assert {mount["name"] for mount in container["volumeMounts"]} <= mounts
 
