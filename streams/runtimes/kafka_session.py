@@ -66,7 +66,7 @@ decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
 class Node(Struct, frozen=True):
     """What a session needs to know of its stage: `expected` gives the input topics whose ends end the session,
     `numbered` is True where outputs are a function of one ordered input and can be counted, `every` the number of
-    records between checkpoints."""
+    records between checkpoints, `costly` the bytes of a record that is too much work to be done twice."""
 
     name: str
     writes: tuple[str, ...]
@@ -74,6 +74,7 @@ class Node(Struct, frozen=True):
     expected: Callable[[SessionStart], frozenset[str]]
     numbered: bool = True
     every: int = 1
+    costly: int | None = None
 
 
 class SessionRunner:
@@ -150,7 +151,8 @@ class SessionRunner:
         far = any(progress.get(topic, 0) - offset > FAR_BEHIND for topic, offset in self._base.positions.items())
         if not self._tail and not far:
             return None
-        if not (far or self._closed or len(self._tail) >= self._due):
+        costly = self._node.costly is not None and any(len(delivery.value) >= self._node.costly for delivery in self._tail)
+        if not (far or costly or self._closed or len(self._tail) >= self._due):
             return None
         checkpoint = self._state(progress, outputs)
         if len(checkpoint.state) > (CHEAP_STATE_BYTES if len(self._tail) < LONGEST_TAIL else LARGEST_STATE_BYTES):

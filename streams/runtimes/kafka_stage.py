@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 _Message = tuple[str, bytes, bytes, Headers]  # topic, key, value, headers
 
 _PLACE = b"\x00place/"  # keys of the table that hold how far a partition is worked off; no session name begins so
+PIECE_BYTES = 512 * 1024
+"""Bytes of records after which a stage stores what it did and looks whether it has to stop: 16 s of speech."""
 STORE_EVERY = 500
 """Records after which the place of a partition is stored."""
 
@@ -68,7 +70,7 @@ class StageWorker:
         self.name, self._spec, self._config, self._roots = spec.name, spec, config, roots
         self._node = Node(
             spec.name, spec.writes, lambda start: spec.factory(start, resources), expected,
-            numbered=len(spec.reads) == 1, every=1 if len(spec.reads) > 1 or spec.batch > 1 else 16,
+            numbered=len(spec.reads) == 1, every=16, costly=4096 if spec.batch > 1 else None,
         )
         self._reader = LogReader(bootstrap, **config.consumer)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=spec.name)
@@ -113,10 +115,7 @@ class StageWorker:
             self._checkpoints = None
 
     async def _run(self, stream: Any) -> None:
-        size = self._config.batch if self._spec.batch == 1 else self._spec.batch
-        async for events in stream.take_events(size, within=self._config.within):
-            # The engine acknowledges these events whatever happens here, also when it cancels the agent: so a batch is
-            # always finished, and one that cannot be finished takes the whole process down before anything is committed.
+        async for events in stream.take_events(self._config.batch, within=self._config.within):
             task = asyncio.ensure_future(self._batch(events))
             try:
                 await asyncio.shield(task)
@@ -143,20 +142,39 @@ class StageWorker:
     async def _work(self, number: int, events: list[Any]) -> None:
         part = await self._partition(number)
         batch: list[Message] = []
+        size = 0
         due = dict(part.progress)
         for event in events:
+            if size > PIECE_BYTES:
+                await self._work_off(part, batch)
+                batch, size = [], 0
+            if self._leaving:  # the rest is read from the log by whoever goes on
+                break
             message, topic = event.message, event.message.topic.removeprefix(self._config.namespace)
             if message.offset < due.get(topic, 0):
                 continue
             if message.offset > due.get(topic, 0):
                 await self._work_off(part, batch)
-                batch = []
-                async for piece in part.missing(topic, message.offset):
-                    await self._work_off(part, piece)
-                part.progress[topic] = message.offset
+                batch, size = [], 0
+                if not await self._read_up_to(part, topic, message.offset):
+                    break
             due[topic] = message.offset + 1
+            size += len(message.value or b"")
             batch.append(Message(topic, message.offset, int(message.timestamp * 1000), message.key, message.value, message.headers))
         await self._work_off(part, batch)
+
+    @property
+    def _leaving(self) -> bool:
+        return bool(self.app.should_stop or self.app.rebalancing)
+
+    async def _read_up_to(self, part: Partition, topic: str, offset: int) -> bool:
+        """Work off what the log has before `offset`; False when the worker has to let go before the end."""
+        async for piece in part.missing(topic, offset):
+            await self._work_off(part, piece)
+            if self._leaving:
+                return False
+        part.progress[topic] = offset
+        return True
 
     async def _work_off(self, part: Partition, messages: list[Message]) -> None:
         generation = self._generation
@@ -276,7 +294,7 @@ class StageWorker:
         before: dict[tuple[str, int], int] = {}
         while not self.app.should_stop:
             await asyncio.sleep(self._config.watch_interval)
-            if self.app.rebalancing or not self.app.flow_control.is_active():
+            if self._leaving or not self.app.flow_control.is_active():
                 continue
             try:
                 async with self._lock:
@@ -295,16 +313,14 @@ class StageWorker:
         for (name, number), end in (await self._reader.ends(still)).items() if still else ():
             part, topic = self._partitions[number], sources[name]
             if end > part.progress.get(topic, 0):
-                async for piece in part.missing(topic, end):
-                    await self._work_off(part, piece)
-                part.progress[topic] = end
+                await self._read_up_to(part, topic, end)
         return now
 
     async def _tick(self) -> None:
         """Deadlines of live sessions, for a stage that waits for several inputs."""
         while not self.app.should_stop:
             await asyncio.sleep(self._config.tick_interval)
-            if self.app.rebalancing or not self.app.flow_control.is_active():
+            if self._leaving or not self.app.flow_control.is_active():
                 continue
             async with self._lock:
                 for part in self._partitions.values():
