@@ -48,6 +48,9 @@ enough to refuse, not enough to recognise, so place decides."""
 SAME_PICTURE = 0.75
 """Colour likeness for taking up a face at the same place after a cut (a flash, a frozen picture, a cut back)."""
 
+MOMENT_MS, STEP_FACES = 300, 1.2
+"""Who was lost so lately and appears so near (in heights of the face) is the same person by place alone."""
+
 WALK_FACES = 4.0
 """Farthest that somebody lost within a shot is looked for, in heights of the face."""
 
@@ -241,22 +244,26 @@ class FaceTracker:
         return track.box
 
     def _lost_one(self, face: Detection, look: bytes, ms: int) -> Track | None:
-        """The lost track that this face continues; None where no one or more than one fits."""
-        fits = []
+        """The lost track that this face continues; None where no one or more than one fits. Who was there a moment ago
+        goes before who left earlier, and needs no colours: the background behind him changes as he moves."""
+        moment, earlier = [], []
         for track in self.state.tracks:
             if track.present:
                 continue
             size = max(track.box[2], track.box[3], 1.0)
             apart = math.dist(_middle(track.box), _middle(face.box)) / size
-            growth = max(face.box[3], 1.0) / max(track.box[3], 1.0)
-            alike = likeness(track.colours, look)
+            if not 0.5 < max(face.box[3], 1.0) / max(track.box[3], 1.0) < 2:
+                continue
+            alike, away = likeness(track.colours, look), ms - track.seen_ms
+            candidate = (apart + 2 * (1 - alike), track.id, track)
             if track.before_cut:
-                fit = overlap(track.box, face.box) >= SAME_PLACE and alike >= SAME_PICTURE
-            else:
-                fit = apart <= min(WALK_FACES, 1.5 + 3 * (ms - track.seen_ms) / 1000) and alike >= SAME_COLOURS
-            if fit and 0.5 < growth < 2:
-                fits.append((apart + 2 * (1 - alike), track.id, track))
-        fits.sort(key=lambda fit: fit[:2])
+                if overlap(track.box, face.box) >= SAME_PLACE and alike >= SAME_PICTURE:
+                    earlier.append(candidate)
+            elif away <= MOMENT_MS and apart <= STEP_FACES:
+                moment.append(candidate)
+            elif apart <= min(WALK_FACES, 1.5 + 3 * away / 1000) and alike >= SAME_COLOURS:
+                earlier.append(candidate)
+        fits = sorted(moment or earlier, key=lambda fit: fit[:2])
         if not fits or (len(fits) > 1 and fits[1][0] - fits[0][0] < CLEARLY):
             return None
         return fits[0][2]
