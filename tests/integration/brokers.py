@@ -10,8 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,15 @@ STOP_DEADLINE_S = 20
 @dataclass(frozen=True)
 class Broker:
     """A running broker. `engine` are worker settings it needs, `fetch_wait_ms` the longest a fetch may sleep (for one
-    that does not wake fetches when data arrives), `idempotence` whether it can number a producer's records."""
+    that does not wake fetches when data arrives), `idempotence` whether it can number a producer's records; `restart` kills
+    it and starts it on the same data after so many seconds."""
 
     kind: str
     bootstrap: str
     engine: dict[str, Any] = field(default_factory=dict)
     fetch_wait_ms: int | None = None
     idempotence: bool = True
-    pid: int | None = None
+    restart: Callable[[float], None] | None = None
 
 
 class Unavailable(Exception):
@@ -148,10 +149,23 @@ def kafka(folder: Path, settings: str = "") -> Iterator[Broker]:
     tool = [*java, "kafka.tools.StorageTool"]
     cluster = subprocess.run([*tool, "random-uuid"], capture_output=True, text=True, timeout=60, check=True).stdout.split()[-1]
     subprocess.run([*tool, "format", "--cluster-id", cluster, "--config", str(properties)], capture_output=True, timeout=60, check=True)
-    log = folder / "kafka.log"
-    with _process([*java, "kafka.Kafka", str(properties)], log) as process:
-        _wait(process, f"127.0.0.1:{port}", log)
-        yield Broker("kafka", f"127.0.0.1:{port}", pid=process.pid)
+    log, bootstrap = folder / "kafka.log", f"127.0.0.1:{port}"
+    with ExitStack() as processes:
+
+        def run() -> None:
+            process = processes.enter_context(_process([*java, "kafka.Kafka", str(properties)], log))
+            running.append(process)
+            _wait(process, bootstrap, log)
+
+        def restart(pause_s: float) -> None:
+            running[-1].kill()
+            running[-1].wait()
+            time.sleep(pause_s)
+            run()
+
+        running: list[subprocess.Popen[bytes]] = []
+        run()
+        yield Broker("kafka", bootstrap, restart=restart)
 
 
 @contextmanager
@@ -172,7 +186,7 @@ def tansu(folder: Path) -> Iterator[Broker]:
         bootstrap = url.removeprefix("tcp://")
         _wait(process, bootstrap, log)
         engine = {"producer_max_batch_size": 1, "broker_session_timeout": 10.0, "broker_heartbeat_interval": 1.0}
-        yield Broker("tansu", bootstrap, engine=engine, fetch_wait_ms=50, idempotence=False, pid=process.pid)
+        yield Broker("tansu", bootstrap, engine=engine, fetch_wait_ms=50, idempotence=False)
 
 
 @contextmanager
