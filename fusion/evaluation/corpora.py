@@ -62,6 +62,14 @@ def find(data: Path, name: str) -> Path:
     raise InputError(f"no folder {name}", where=str(data), cure=f"put the corpus into a folder called {name} there")
 
 
+def present(data: Path, name: str) -> bool:
+    """Whether `find` would find the corpus."""
+    try:
+        return bool(find(data, name))
+    except InputError:
+        return False
+
+
 def has(folder: Path, name: str) -> bool:
     return (folder / name).is_file() or (folder / f"{name}.gz").is_file()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -26,7 +26,7 @@ from fusion.evaluation.rows import Row, read_manifest
 from fusion.evaluation.scoring import GROUPS, LARGEST_GROUPS, emotion_report
 
 if TYPE_CHECKING:
-    from extractors.speech.whisper import ModelName, WhisperEngine
+    from extractors.speech.whisper import WhisperEngine
 
 Pair = TypeVar("Pair")
 RATE = 16_000
@@ -114,7 +114,7 @@ def _speech_emotion(source: Source, profile: str) -> Report:
     from extractors.speech.whisper import WhisperEngine
 
     transcriber, head = _of_profile(PROFILES, profile)
-    engine, model = WhisperEngine(cast("ModelName", transcriber)), SpeechEmotion(head)
+    engine, model = WhisperEngine(transcriber), SpeechEmotion(head)
     posteriors = []
     for row in source.rows:
         audio = read_audio(row)
@@ -150,7 +150,7 @@ def _transcription(source: Source, profile: str) -> Report:
     from extractors.speech.models import PROFILES
     from extractors.speech.whisper import WhisperEngine
 
-    engine = WhisperEngine(cast("ModelName", _of_profile(PROFILES, profile)[0]))
+    engine = WhisperEngine(_of_profile(PROFILES, profile)[0])
     truth = [row.text for row in source.rows]
     found, rejected = [], 0
     for row in source.rows:
