@@ -116,6 +116,11 @@ _TABLE = (
         (Member("text-emotion.safetensors", 565_936, "0913cf13ebc15a60926b746033913663c2ab814f5aa7aa34a4a8a4f8d6848fc5"),),
         ("bundled", "fast", "research"), "docs/models/text-emotion.md", own="extractors/weights/text-emotion.safetensors",
     ),
+    Model(
+        "speech-emotion", "emotion of a voice", "7 calibrated shares on encoder states of whisper-base", "free with citation (EmoDB)", True,
+        (Member("speech-emotion.safetensors", 15_304, "f536f13d373053f29fd1a65a95a72216e3d165a89f546823a2a2716ac3d92456"),),
+        ("bundled",), "docs/models/speech-emotion.md", own="extractors/weights/speech-emotion.safetensors",
+    ),
 )
 
 MODELS: dict[str, Model] = {model.name: model for model in _TABLE}
