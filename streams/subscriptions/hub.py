@@ -297,6 +297,8 @@ class Hub:
                 after = int(number)
             else:
                 reason = "the position is of another run of the server: everything kept follows"
+        if start.after not in (None, "start") and after + 1 >= self._base:  # all of it, partials too, is still on the log
+            return [entry for entry in self._log[after + 1 - self._base :] if matches(chosen, entry)], True, reason
         kept = [self._kept[s] for s in sorted(chosen.sessions) if s in self._kept] if chosen.sessions else list(self._kept.values())
         found = [
             entry for entry in heapq.merge(*(k.entries for k in kept), key=lambda e: e.number)

@@ -32,7 +32,7 @@ export class Curves {
     const boxes = {};
     this.axis.curve.clear();
     found.rows.forEach((id, i) => {
-      const box = el("div", { class: "chart curve", id: `c-${i}`, "aria-hidden": "true", style: { height: `${found.height}px` } });
+      const box = el("div", { class: "chart curve", id: `c-${i}`, inert: true, style: { height: `${found.height}px` } });
       this.axis.curve.set(id, box);
       boxes[found.roots[`valence-${i}`]] = box;
     });
@@ -41,7 +41,7 @@ export class Curves {
     for (const box of Object.values(boxes)) if (!box.isConnected) return;
     if (!found.rows.length) return;
     // Bokeh gives the places to the roots of the document in their order, so all of them need one; the ruler is the page's own.
-    const unseen = $("unseen") ?? document.body.appendChild(el("div", { id: "unseen", "aria-hidden": "true", inert: true }));
+    const unseen = $("unseen") ?? document.body.appendChild(el("div", { id: "unseen", inert: true }));
     const roots = Object.fromEntries(found.doc.roots.map(({ id }) => [id, (boxes[id] ?? unseen).id]));
     await Bokeh.embed.embed_items({ call: found.doc }, [{ docid: "call", roots, root_ids: Object.keys(roots) }]);
     this.doc = Bokeh.documents.at(-1);
