@@ -9,10 +9,10 @@ from test videos by cross-fitting over videos (the fold that is scored is never 
 figures taken from train videos by cross-validation are shown beside it. `official_split` is refused: it puts videos the
 features were trained on into its test part.
 
-Compared on the same calibrated posteriors: the pool (`fusion.models.pool`) with exponents fitted as in the product's own
-table, with exponents in proportion to information gain, and with equal ones; the mean of probabilities; text alone; and
-a linear model on the joined features. Then with one or two modalities gone: every subset, and gone at random. Intervals
-are paired bootstraps over videos. The last line is one JSON object.
+Compared on the same calibrated posteriors: the pool (`fusion.models.pool`) with exponents fitted as in the product's
+own table, with exponents in proportion to information gain, and with equal ones; the mean of probabilities; text
+alone; and a linear model on the joined features. Then with one or two modalities gone: every subset, and gone at
+random. Intervals are paired bootstraps over videos. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -35,12 +35,13 @@ class PoolTable(Struct, frozen=True):
     """Everything the pool has to be told, measured on data.
 
     `weights`: exponent of each modality in [0, 1], the one with which it tells most about data unlike those it was
-    trained on: 1 where its posterior can be taken at its word, 0 where it tells nothing. `prior`: class balance expected
-    in use, `reference`: class balance each modality was calibrated under (default: uniform for both). `floor`: how much
-    of the reference is mixed into a posterior, so that one rounded zero is no veto. `regressor_sigma`: root mean squared
-    error of the dimension regressors per modality, `anchor_sigma` of the anchors. The pool abstains below
-    `min_probability` of the best label or below `min_evidence` in total exponent. (Words of dialogue alone, MELD: below
-    0.35 the best label is right in 22 % of dev and 32 % of test, above it in 51 % and 54 %; 13 % and 14 % fall below.)
+    trained on: 1 where its posterior can be taken at its word, 0 where it tells nothing. `prior`: class balance
+    expected in use, `reference`: class balance each modality was calibrated under (default: uniform for both).
+    `floor`: how much of the reference is mixed into a posterior, so that one rounded zero is no veto.
+    `regressor_sigma`: root mean squared error of the dimension regressors per modality, `anchor_sigma` of the
+    anchors. The pool abstains below `min_probability` of the best label or below `min_evidence` in total exponent.
+    (Words of dialogue alone, MELD: below 0.35 the best label is right in 22 % of dev and 32 % of test, above it in 51
+    % and 54 %; 13 % and 14 % fall below.)
     """
 
     weights: dict[str, float]

@@ -1,4 +1,4 @@
-"""The pool on real features of three modalities: it has to beat the mean of probabilities and not lose to text alone."""
+"""The pool on real features of three modalities: it beats the mean of probabilities and does not lose to text."""
 
 from __future__ import annotations
 
