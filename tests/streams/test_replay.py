@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,11 +157,12 @@ def test_a_window_keeps_the_clock_of_the_recording(call: Replay, sample_call: Pa
     assert "second time" in text
 
 
-def test_resume_skips_what_is_done_and_runs_what_changed(results: Path, sample_call: Path) -> None:
+def test_resume_skips_what_is_done_and_runs_what_changed(results: Path, sample_call: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
     same = ["replay", str(sample_call), "--channels", CALL, "--out", "out", "--resume", "--json"]
-    again = affectstream(*same, "--to", "32", cwd=results)
+    again = affectstream(*same, "--to", "32", cwd=tmp_path)
     assert json.loads(again.stdout)["skipped"] is True
-    changed = affectstream(*same, "--to", "8", "--format", "jsonl", cwd=results)
+    changed = affectstream(*same, "--to", "8", "--format", "jsonl", cwd=tmp_path)
     assert "skipped" not in json.loads(changed.stdout) and json.loads(changed.stdout)["duration_ms"] <= 8100
 
 
