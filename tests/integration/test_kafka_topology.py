@@ -1,0 +1,41 @@
+"""The product's own stages on a broker: a recording played live gives the bytes of its replay, also through a kill."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from streams import topics
+from tests.integration.harness import Bench, comparable
+
+pytestmark = [pytest.mark.integration, pytest.mark.models]
+
+
+@pytest.mark.timeout(240)
+async def test_a_call_played_live_gives_the_events_of_its_replay_although_the_worker_is_killed(
+    bench: Bench, sample_call: Path, bundled_models: None,
+) -> None:
+    from streams.topology import Resources
+    from tests.integration.recordings import embedded_events, load
+
+    start, records = load(sample_call, to_ms=14_000)
+    expected, refused = embedded_events(start, records, Resources())
+    assert expected and not refused
+    bench.topology = "product"
+    await bench.create()
+    worker = bench.start_worker()
+
+    async def kill() -> None:
+        await bench.reach("hear", 1)
+        await asyncio.sleep(4)
+        worker.kill()
+        worker.wait()
+        bench.start_worker()
+
+    await asyncio.gather(bench.play(start, records, speed=1.0), kill())
+    await bench.wait_closed([start.session], 150)
+    found = await bench.events()
+    assert [comparable(event) for event in found[start.session]] == [comparable(event) for event in expected]
+    assert [topics.decode_from("dead-letters", message.value).reason for message in await bench.read("dead-letters")] == []
