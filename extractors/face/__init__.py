@@ -1,0 +1,1 @@
+"""Faces: frames in, observations out. `analyse.FaceAnalyser` is the way in."""

@@ -1,4 +1,4 @@
-"""Fit and evaluate ``expression.json``: ``python -m extractors.face.calibrate DATA [--write]``.
+"""Fit and evaluate ``weights/face-expression.json``: ``python -m extractors.face.calibrate DATA [--write]``.
 
 DATA is a folder with the FER+ pictures as mosaics (50 cells of 48×48 a row) and ``index.csv`` with the columns mosaic,
 cell, the ten vote columns, ferplus_majority and leaks_into_full_training. Fitted on the public part, reported on the
@@ -23,7 +23,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from extractors.cues import LABELS
 from extractors.errors import AffectstreamError, InputError
-from extractors.face.expression import FACE_FEATURES, ExpressionModel, face_features
+from extractors.face.expression import FACE_FEATURES, WEIGHTS, ExpressionModel, face_features
 from extractors.face.mesh import FaceMesh, Mesh, Region, region_of_points
 from extractors.face.pose import head_pose, head_rotation
 from extractors.face.quality import PRESENCE_FREE, TURNED_YAW
@@ -135,7 +135,7 @@ def report(title: str, posterior: Floats, rows: list[dict[str, str]], keep: NDAr
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m extractors.face.calibrate", description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--write", action="store_true", help="store the weights beside this file")
+    parser.add_argument("--write", action="store_true", help="store the weights in the package")
     arguments = parser.parse_args()
     fitted, tested = (load(arguments.data, part) for part in ("public", "private"))
     network, features, usable = measure(fitted[0])
@@ -169,9 +169,8 @@ def main() -> None:
             "alone": {"features": names, "weights": _listed(alone)},
             "private_test": figures,
         }
-        target = Path(__file__).parent / "expression.json"
-        target.write_text(json.dumps(stored, indent=None, separators=(",", ":")).replace("],[", "],\n[") + "\n")
-        print(f"wrote {target}")
+        WEIGHTS.write_text(json.dumps(stored, indent=None, separators=(",", ":")).replace("],[", "],\n[") + "\n")
+        print(f"wrote {WEIGHTS}")
     print(json.dumps(figures))
 
 

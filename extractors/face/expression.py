@@ -3,7 +3,7 @@
 The network alone was trained on the noisy labels of FER2013 and calls neutral faces sad. A multinomial logistic
 regression over its log probabilities and the readings of the mesh, fitted on what ten people voted (FER+, PublicTest
 part), brings the probabilities to what people see; `extractors/face/calibrate.py` fits and evaluates it, and
-``expression.json`` holds the numbers with their provenance. Anger keeps a lower, disgust and fear a low certainty.
+``weights/face-expression.json`` holds the numbers with their provenance. Anger keeps a lower, disgust and fear a low certainty.
 The posterior describes the expression as perceived in one frame, not what a person feels.
 """
 
@@ -24,6 +24,9 @@ from extractors.face.readings import DISTANCES, SHAPES
 PATCH = 64
 """Side of the grey picture that the network sees, made by `readings.face_patch`."""
 
+WEIGHTS = Path(__file__).parent.parent / "weights" / "face-expression.json"
+"""The calibration: two tables of weights, their provenance and the figures of the private part."""
+
 FACE_FEATURES = SHAPES + DISTANCES
 """Readings that count beside the network."""
 
@@ -41,7 +44,7 @@ class ExpressionModel:
         self._net.allocate_tensors()
         self._in = int(self._net.get_input_details()[0]["index"])
         self._out = int(self._net.get_output_details()[0]["index"])
-        stored = json.loads((Path(__file__).parent / "expression.json").read_text())
+        stored = json.loads(WEIGHTS.read_text())
         self._with_mesh, self._alone = (np.array(stored[part]["weights"]) for part in ("with_mesh", "alone"))
 
     def network(self, patch: NDArray[np.uint8]) -> NDArray[np.float64]:
