@@ -3,8 +3,8 @@
 The network alone was trained on the noisy labels of FER2013 and calls neutral faces sad. A multinomial logistic
 regression over its log probabilities and the readings of the mesh, fitted on what ten people voted (FER+, PublicTest
 part), brings the probabilities to what people see; `extractors/face/calibrate.py` fits and evaluates it, and
-``weights/face-expression.json`` holds the numbers with their provenance. Anger keeps a lower, disgust and fear a low certainty.
-The posterior describes the expression as perceived in one frame, not what a person feels.
+``weights/face-expression.json`` holds the numbers with their provenance. Anger keeps a lower, disgust
+and fear a low certainty. The posterior describes the expression as perceived in one frame, not what a person feels.
 """
 
 from __future__ import annotations
