@@ -184,13 +184,14 @@ class _Batch:
 
             try:
                 result = replay(
-                    media, options=self._options, resources=self._resources, on_start=opened, on_event=lambda event: writer[0].write(event),
-                    on_progress=lambda position, duration: progress.update(task, completed=position, total=duration),
+                    media, options=self._options, resources=self._resources, on_start=opened, on_event=made, on_progress=read,
                 )
             except BaseException:
                 for unfinished in writer:
                     unfinished.abandon()
                 raise
+            if self._watching:
+                self._watching.ended(result.start.session, result.duration_ms)
             progress.update(task, description=f"{media.name}: writing")
             summary = summarize(result, self._options.fingerprint(result.info.sha256), self._formats, time.monotonic() - began)
             writer[0].close()

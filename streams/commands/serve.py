@@ -106,6 +106,7 @@ def listen(host: str, port: int, token: str | None) -> socket.socket:
     except OSError as error:
         listener.close()
         raise InputError("cannot listen there", where=f"{host}:{port}: {error.strerror}", cure="choose another --port") from error
+    listener.listen(2048)  # who comes before the server is up waits a moment instead of being refused
     return listener
 
 
@@ -193,7 +194,15 @@ def alerts_check(rules: Path) -> None:
 
     for rule in load(rules):
         who = f" of {rule.role}" if rule.role else ""
-        click.echo(f"{rule.name}: {rule.condition()}{who}; closes at {rule.release:g}, then quiet for {rule.cooldown_ms / 1000:g} s ({rule.severity})")
+        click.echo(f"{rule.name}: {rule.condition()}{who}; closes {_closing(rule)}; not again within {rule.cooldown_ms / 1000:g} s ({rule.severity})")
+
+
+def _closing(rule: Any) -> str:
+    if rule.subject == "silence":
+        return "with the next word"
+    if rule.compare == "falls_by":
+        return f"when {rule.subject} is within {rule.release:g} of where it fell from"
+    return f"{'above' if rule.compare == 'below' else 'below'} {rule.release:g}"
 
 
 @alerts.command("test")

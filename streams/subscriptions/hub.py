@@ -112,6 +112,11 @@ class _Kept:
 class Subscriber:
     """One reader. `take` and `wait` belong to the event loop that made it; everything else is the hub's."""
 
+    __slots__ = (
+        "_hub", "filter", "loop", "_head", "_backlog", "cursor", "_live_from", "_announced", "missed_settled", "missed_partials", "resume_from",
+        "_bell", "_timer", "_quiet_until", "wants_all",
+    )  # fmt: skip
+
     def __init__(self, hub: Hub, chosen: Filter, head: list[bytes], backlog: list[Entry], cursor: int, live_from: int) -> None:
         self._hub, self.filter = hub, chosen
         self.loop = asyncio.get_running_loop()
@@ -120,6 +125,9 @@ class Subscriber:
         self.missed_settled = self.missed_partials = 0
         self.resume_from = cursor
         self._bell: asyncio.Future[bool] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._quiet_until = 0.0
+        self.wants_all = chosen == Filter()
 
     def take(self) -> list[bytes]:
         """Messages that are ready, oldest first; empty when there are none. Never blocks."""
@@ -129,13 +137,24 @@ class Subscriber:
         """True when there may be something to take, False after `timeout_s`."""
         if self._backlog or self._head or self.cursor < self._hub.head or self.missed_settled or self.missed_partials:
             return True
-        self._bell = self.loop.create_future()
-        timer = self.loop.call_later(timeout_s, self.ring, False)
+        self._quiet_until = self.loop.time() + timeout_s
+        if self._timer is None:
+            self._timer = self.loop.call_at(self._quiet_until, self._strike)
+        bell: asyncio.Future[bool] = self.loop.create_future()
+        self._bell = bell
         try:
-            return await self._bell
+            return await bell
         finally:
-            timer.cancel()
             self._bell = None
+
+    def _strike(self) -> None:
+        # One timer lives through many waits: setting one for each message would cost more than the message.
+        left = self._quiet_until - self.loop.time()
+        if left > 0.001:
+            self._timer = self.loop.call_later(left, self._strike)
+        else:
+            self._timer = None
+            self.ring(False)
 
     def ring(self, ready: bool = True) -> None:
         """Wake `wait` (in the loop of the subscriber)."""
@@ -143,6 +162,8 @@ class Subscriber:
             self._bell.set_result(ready)
 
     def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._hub._leave(self)
 
 
@@ -337,7 +358,7 @@ class Hub:
                     break
                 entry = self._log[index]
                 reader.cursor = entry.number
-                if not matches(reader.filter, entry):
+                if not (reader.wants_all or matches(reader.filter, entry)):
                     continue
                 if lagging and entry.partial:
                     if not (reader.missed_settled or reader.missed_partials):
