@@ -70,7 +70,7 @@ class StageSpec(Struct, frozen=True):
 
 TOPOLOGY: tuple[StageSpec, ...] = (
     StageSpec("segment", ("media.audio",), ("utterances",), lambda start, res: SegmentStage(start, res.options.segmenter)),
-    StageSpec("hear", ("utterances",), ("cues.speech",), lambda start, res: HearStage(start, res.speech), batch=8),
+    StageSpec("hear", ("utterances",), ("cues.speech",), lambda start, res: HearStage(start, res.speech), batch=64),
     StageSpec("look", ("media.video",), ("cues.face",), lambda start, res: LookStage(start, max_faces=res.options.max_faces)),
     StageSpec("fuse", ("cues.speech", "cues.face"), ("emotion.events",), lambda start, res: FuseStage(start, res.options.fuse)),
 )

@@ -14,15 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
+
 from extractors.errors import AffectstreamError
 from fusion.events import EmotionEvent
-
 from streams.records import AudioChunk, DeadLetter, Output, SessionEnd, SessionStart, VideoFrame, encode
 from streams.stages.protocol import Stage
 from streams.topology import STAGES, Resources, StageSpec, topic_of
 
-_CAPACITY = {"hear": 32, "look": 64}
-"""Records waiting before a stage: about two minutes of speech, six seconds of pictures."""
+_CAPACITY = {"hear": 256, "look": 64}
+"""Records waiting before a stage: about a minute of a two-sided call (most are watermarks), six seconds of pictures."""
 
 
 class _Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import cv2
 import msgspec
@@ -12,8 +13,12 @@ from extractors.face.analyse import FaceAnalyser
 from msgspec import Struct
 
 from streams.policy import UNJOINED_FACES
-from streams.records import FaceCueRecord, Output, SessionEnd, SessionStart, SourceEnd, VideoFrame, Watermark
+from streams.records import Decision, FaceCueRecord, Output, SessionEnd, SessionStart, SourceEnd, VideoFrame, Watermark
 from streams.stages.segment import WATERMARK_STEP_MS
+
+
+Depth = Literal["express", "observe"]
+"""How far a face is read: up to its expression, or action units and pose without any emotion label."""
 
 
 class _SourceState(Struct):
@@ -24,8 +29,8 @@ class _SourceState(Struct):
 
 
 class _Source:
-    def __init__(self, analysed: bool) -> None:
-        self.analysed = analysed
+    def __init__(self, depth: Depth | None) -> None:
+        self.depth = depth
         self.analyser: FaceAnalyser | None = None
         self.last_seq = -1
         self.watermark_ms = 0
@@ -47,7 +52,7 @@ class LookStage:
         self._sources: dict[str, _Source] = {}
         for source in start.video_sources:
             decision = start.decisions.get(owners.get(source, UNJOINED_FACES))
-            self._sources[source] = _Source(bool(decision and (decision.emotion or decision.observables_only)))
+            self._sources[source] = _Source(_depth(decision))
 
     def feed(self, record: Output) -> Iterable[Output]:
         if isinstance(record, VideoFrame) and record.source in self._sources:
@@ -87,10 +92,10 @@ class LookStage:
             return []
         source.last_seq, source.last_ms = frame.seq, frame.media_ms
         outputs: list[Output] = []
-        if source.analysed:
+        if source.depth is not None:
             if source.analyser is None:
                 source.analyser = FaceAnalyser(max_faces=self._max_faces)
-            faces = source.analyser.process(picture(frame), frame.media_ms)
+            faces = source.analyser.process(picture(frame), frame.media_ms, source.depth)
             outputs.append(FaceCueRecord(frame.session, frame.source, frame.seq, frame.media_ms, frame.width, frame.height, faces))
         reached = frame.media_ms // WATERMARK_STEP_MS * WATERMARK_STEP_MS
         if reached > source.watermark_ms:
@@ -103,6 +108,12 @@ class LookStage:
             return []
         source.ended = True
         return [Watermark(self._session, name, "look", max(media_ms, source.watermark_ms), final=True)]
+
+
+def _depth(decision: Decision | None) -> Depth | None:
+    if decision is None:
+        return None
+    return "express" if decision.emotion else "observe" if decision.observables_only else None
 
 
 def picture(frame: VideoFrame) -> np.ndarray:
