@@ -97,11 +97,13 @@ def replay(
     media: str | Path, *, channels: str | None = None, options: ReplayOptions | None = None, resources: Resources | None = None,
     on_event: Callable[[EmotionEvent], None] | None = None, on_progress: Callable[[int, int | None], None] | None = None,
     on_start: Callable[[SessionStart, MediaInfo], None] | None = None, stop: threading.Event | None = None,
+    on_record: Callable[[Any], None] | None = None,
 ) -> Replay:
     """Analyse one recording and return its events in order.
 
     `channels` is a shortcut for ``options.channels`` (``left=customer,right=agent``). `resources` shares loaded models
-    between recordings. `on_event` gets each event as it is made, `on_progress` (position ms, duration ms or None).
+    between recordings. `on_event` gets each event as it is made, `on_progress` (position ms, duration ms or None),
+    `on_record` each cue and watermark before it is fused.
     Raises `InputError` for media that cannot be analysed and `ModelMissing` where a model file is not installed.
     """
     chosen = options or ReplayOptions()
@@ -121,6 +123,11 @@ def replay(
         if on_event:
             on_event(event)
 
+    def note(record: Any) -> None:
+        result.faces.feed(record)
+        if on_record:
+            on_record(record)
+
     reader = open_media(media, session=start.session, info=info, channels=layout, fps=chosen.fps, from_ms=chosen.from_ms, to_ms=chosen.to_ms, video=chosen.video)
 
     def records() -> Iterable[Any]:
@@ -130,7 +137,7 @@ def replay(
             yield record
 
     result.complete = embedded.run(
-        start, records(), shared, keep, speed=chosen.speed, on_dead_letter=result.dead_letters.append, on_record=result.faces.feed, stop=stop,
+        start, records(), shared, keep, speed=chosen.speed, on_dead_letter=result.dead_letters.append, on_record=note, stop=stop,
     )
     result.duration_ms = reader.position_ms
     result.problems += [problem for problem in reader.problems if problem not in result.problems]

@@ -55,34 +55,55 @@ def worker(
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help="Policy file: who is analysed for what.")
 @click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True, help="Without --bootstrap: models of this process.")
 @click.option("--events", type=click.Path(path_type=Path, dir_okay=False), help="Without --bootstrap: write events here as JSON Lines (default: standard output).")
+@click.option("--rules", "alert_rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
 def gateway(
     bootstrap: str | None, namespace: str, host: str, port: int, audiosocket_port: int | None, settings: Path | None, policy: Path | None,
-    model_profile: str, events: Path | None,
+    model_profile: str, events: Path | None, alert_rules: Path | None,
 ) -> None:
     """Take live calls in: own WebSocket protocol, Twilio, Genesys AudioHook, FreeSWITCH, Asterisk AudioSocket, and a capture page.
 
-    With --bootstrap the media go to Kafka for `affectstream worker`; without it the calls are analysed in this process.
+    With --bootstrap the media go to Kafka for `affectstream worker`; without it the calls are analysed in this process. The dashboard and the
+    subscriptions (/v1/events) are on the same address; off loopback they need the token of the settings.
     """
     from streams import policy as policies
 
     rules = policies.load(policy)
-    asyncio.run(_gateway(bootstrap, namespace, host, port, audiosocket_port, _settings(settings), rules, model_profile, events))
+    asyncio.run(_gateway(bootstrap, namespace, host, port, audiosocket_port, _settings(settings), rules, model_profile, events, alert_rules))
 
 
 async def _gateway(
     bootstrap: str | None, namespace: str, host: str, port: int, audiosocket_port: int | None, settings: Any, rules: Any, profile: str, events: Path | None,
+    alert_rules: Path | None,
 ) -> None:
+    from streams.alerts.rules import load as load_rules
+    from streams.commands.serve import LOOPBACK, gateway_app
     from streams.ingest.gateway.registry import Gateway
     from streams.ingest.gateway.server import run
     from streams.ingest.gateway.sinks import EmbeddedSink, KafkaSink
     from streams.runtimes.kafka_client import MediaPublisher
+    from streams.subscriptions.feed import Feed
     from streams.topology import Options, Resources
 
-    click.echo(f"gateway on http://{host}:{port} (capture page: /capture, health: /healthz)", err=True)
+    shown = host in LOOPBACK or bool(settings.token)
+    judged = load_rules(alert_rules) if alert_rules else ()
+    pages = "dashboard: /, " if shown else "no dashboard: set a token in --settings; "
+    click.echo(f"gateway on http://{host}:{port} ({pages}capture page: /capture, health: /healthz)", err=True)
     if bootstrap:
+        from streams.subscriptions.log import AlertPublisher, LogFeed
+
+        alerts = AlertPublisher(bootstrap, namespace=namespace)
+        feed = Feed(rules=judged, on_alert=alerts.send)
         async with MediaPublisher(bootstrap, namespace=namespace) as publisher:
-            await run(Gateway(KafkaSink(publisher), settings, rules), host, port, audiosocket_port=audiosocket_port)
+            gateway = Gateway(KafkaSink(publisher), settings, rules)
+            parts = [LogFeed(feed, bootstrap, namespace=namespace).run(), *([alerts.run()] if judged else [])] if shown else []
+            tasks = [asyncio.create_task(part) for part in parts]
+            try:
+                await run(gateway, host, port, audiosocket_port=audiosocket_port, app=gateway_app(gateway, feed, settings.token) if shown else None)
+            finally:
+                for task in tasks:
+                    task.cancel()
         return
+    feed = Feed(rules=judged)
     resources = Resources(Options(profile=profile))
     resources.speech.warm_up()
     encoder = msgspec.json.Encoder(order="deterministic")
@@ -91,8 +112,11 @@ async def _gateway(
     def emit(event: Any) -> None:
         target.write(encoder.encode(event) + b"\n")
         target.flush()
+        feed.event(event)
 
-    await run(Gateway(EmbeddedSink(resources, emit), settings, rules), host, port, audiosocket_port=audiosocket_port)
+    sink = EmbeddedSink(resources, emit, on_start=feed.open, on_end=feed.end, on_record=feed.record)
+    gateway = Gateway(sink, settings, rules)
+    await run(gateway, host, port, audiosocket_port=audiosocket_port, app=gateway_app(gateway, feed, settings.token) if shown else None)
 
 
 @click.command()

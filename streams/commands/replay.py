@@ -177,14 +177,11 @@ class _Batch:
                 if self._watching:
                     self._watching.feed.event(event)
 
-            def read(position: int, duration: int | None) -> None:
-                progress.update(task, completed=position, total=duration)
-                if self._watching:
-                    self._watching.read(position)
-
             try:
                 result = replay(
-                    media, options=self._options, resources=self._resources, on_start=opened, on_event=made, on_progress=read,
+                    media, options=self._options, resources=self._resources, on_start=opened, on_event=made,
+                    on_progress=lambda position, duration: progress.update(task, completed=position, total=duration),
+                    on_record=self._watching.feed.record if self._watching else None,
                 )
             except BaseException:
                 for unfinished in writer:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,19 +127,34 @@ def _server(feed: Any, token: str | None) -> Any:
     return uvicorn.Server(config)
 
 
+def gateway_app(gateway: Any, feed: Any, token: str | None) -> Any:
+    """The ingest routes of a gateway with subscriptions and dashboard beside them. Its shutdown ends all calls."""
+    from starlette.applications import Starlette
+
+    from streams.dashboard.pages import routes as pages
+    from streams.ingest.gateway.app import routes as ingest
+    from streams.subscriptions.app import Service
+    from streams.subscriptions.app import routes as subscriptions
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await gateway.close()
+
+    service = Service(feed, token)
+    return Starlette(routes=[*ingest(gateway), *subscriptions(service), *pages(service)], lifespan=lifespan)
+
+
 class Watching:
     """The dashboard of a replay that is running; `feed` takes what the replay gives."""
 
     def __init__(self, feed: Any, url: str) -> None:
         self.feed, self.url = feed, url
-        self._session = ""
 
     def opened(self, start: Any, media: Path) -> None:
-        self._session = start.session
         self.feed.open(start, media=media.resolve())
-
-    def read(self, position_ms: int) -> None:
-        self.feed.progress(self._session, position_ms)
 
     def ended(self, session: str, duration_ms: int) -> None:
         from streams.records import SessionEnd

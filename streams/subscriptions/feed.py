@@ -12,7 +12,7 @@ from extractors.errors import InputError
 from fusion.events import EmotionEvent
 from streams.alerts.engine import Alert, AlertStage
 from streams.alerts.rules import Rule
-from streams.records import SessionEnd, SessionStart
+from streams.records import SessionEnd, SessionStart, Watermark
 from streams.subscriptions.calls import OpenAlert, SessionState, adopt, judge, opened, participants_of, take_event
 from streams.subscriptions.hub import Hub
 from streams.subscriptions.messages import Acknowledgement
@@ -38,22 +38,32 @@ class Feed:
         self._revisions: dict[str, dict[str, int]] = {}
         self._alerts: dict[str, OpenAlert] = {}
         self._media: dict[str, Path] = {}
+        self._reached: dict[str, dict[str, int]] = {}
         self.hub.on_forget = self._forgotten
 
     def open(self, start: SessionStart, *, media: Path | None = None) -> None:
         """A session begins; one that is known already goes on."""
         with self._lock:
             if start.session in self._calls:
-                adopt(self._calls[start.session], start)
+                self._again(self._calls[start.session], start)
                 return
             state = self._calls[start.session] = opened(start, _now())
             if media is not None:
                 self._media[start.session] = media
                 state.has_media = True
             self._revisions[start.session] = {}
+            self._reached[start.session] = dict.fromkeys((*start.audio_sources, *start.video_sources), 0)
             if self.rules:
                 self._stages[start.session] = AlertStage(start, self.rules)
             self.hub.open(start.session, start.participants, start.media)
+
+    def _again(self, state: SessionState, start: SessionStart) -> None:
+        adopt(state, start)
+        if state.state == "ended":  # the same call goes on, or the same recording is played once more
+            state.state, state.paced = "live", False
+            if self.rules:
+                self._stages[start.session] = AlertStage(start, self.rules)
+            self.hub.open(start.session, participants_of(state), state.media)
 
     def event(self, event: EmotionEvent) -> None:
         """An event of a session; a session nobody announced is opened with its first event."""
@@ -77,17 +87,30 @@ class Feed:
                 self._fire(list(stage.feed(event)))
             judge(state)
 
+    def record(self, record: Any) -> None:
+        """An inner record of a session on its way into `fuse`: its watermarks say how far the analysis has come."""
+        if not isinstance(record, Watermark) or record.origin == "segment":
+            return
+        with self._lock:
+            reached = self._reached.get(record.session)
+            if reached is None or record.source not in reached:
+                return
+            # What was reached before this record has gone through `fuse`: its events are here, so silence up to there is silence.
+            before = min(reached.values())
+            reached[record.source] = max(reached[record.source], record.media_ms)
+            self.progress(record.session, before)
+
     def progress(self, session: str, media_ms: int) -> None:
-        """The media of a session were read so far; silence can be judged without an event."""
+        """Everything of a session up to this media time has been analysed and its events were given: silence can be judged
+        without waiting for the next word."""
         with self._lock:
             state = self._calls.get(session)
-            if state is None or media_ms <= state.position_ms:
+            if state is None or state.state != "live" or media_ms <= state.position_ms:
                 return
             state.position_ms, state.paced = media_ms, True
             stage = self._stages.get(session)
-            # Words of the last seconds may still be in work: silence is judged behind them.
-            if stage is not None and media_ms > 5000:
-                self._fire(list(stage.tick(media_ms - 5000)))
+            if stage is not None:
+                self._fire(list(stage.tick(media_ms)))
                 judge(state)
 
     def end(self, end: SessionEnd, *, duration_ms: int = 0) -> None:
@@ -186,6 +209,7 @@ class Feed:
         self._stages.pop(session, None)
         self._revisions.pop(session, None)
         self._media.pop(session, None)
+        self._reached.pop(session, None)
 
 
 def _now() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from fusion.events import EmotionEvent
-from streams.records import AudioChunk, DeadLetter, Record, SessionEnd, SessionStart, SourceEnd, VideoFrame
+from streams.records import AudioChunk, DeadLetter, Output, Record, SessionEnd, SessionStart, SourceEnd, VideoFrame
 from streams.runtimes.embedded import EmbeddedSession
 from streams.runtimes.kafka_client import MediaPublisher
 from streams.topology import Resources
@@ -40,8 +40,10 @@ class EmbeddedSink:
     def __init__(
         self, resources: Resources, on_event: Callable[[EmotionEvent], None], *, on_start: Callable[[SessionStart], None] = lambda start: None,
         on_end: Callable[[SessionEnd], None] = lambda end: None, on_dead_letter: Callable[[DeadLetter], None] = lambda letter: None, most_calls: int = 64,
+        on_record: Callable[[Output], None] | None = None,
     ) -> None:
         self._resources, self._on_event, self._on_start, self._on_end, self._dead = resources, on_event, on_start, on_end, on_dead_letter
+        self._on_record = on_record
         self._calls: dict[str, EmbeddedSession] = {}
         self._threads = ThreadPoolExecutor(most_calls, thread_name_prefix="call")
 
@@ -52,8 +54,8 @@ class EmbeddedSink:
         if isinstance(record, DeadLetter):
             self._dead(record)
         elif isinstance(record, SessionStart):
-            self._calls[record.session] = EmbeddedSession(record, self._resources, self._on_event, self._dead)
             self._on_start(record)
+            self._calls[record.session] = EmbeddedSession(record, self._resources, self._on_event, self._dead, self._on_record)
         elif isinstance(record, SessionEnd):
             call = self._calls.pop(record.session, None)
             if call:

@@ -8,8 +8,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,44 @@ async def test_a_replay_can_be_watched_while_it_runs(tmp_path: Path, sample_call
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) in (0, 130)
+
+
+@pytest.mark.integration
+@pytest.mark.models
+async def test_a_call_sent_to_the_gateway_is_on_its_dashboard(tmp_path: Path, sample_call: Path, bundled_models: None) -> None:
+    with wave.open(str(sample_call)) as whole, wave.open(str(tmp_path / "short.wav"), "wb") as short:
+        short.setparams(whole.getparams())
+        short.writeframes(whole.readframes(whole.getframerate() * 11))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run_it = [sys.executable, "-m", "streams.cli"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [*run_it, "gateway", "--port", str(port), "--events", str(tmp_path / "events.jsonl")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stderr is not None and "dashboard" in process.stderr.readline()
+        async with Client(f"http://127.0.0.1:{port}", retry_s=(0.1, 0.5)) as client:
+            messages = client.messages(after="start")
+            waiting = asyncio.ensure_future(anext(messages))
+            await asyncio.wait_for(asyncio.shield(waiting), 60)
+            send = [*run_it, "send", str(tmp_path / "short.wav"), "--to", f"ws://127.0.0.1:{port}/v1/ingest", "--speed", "0", "--session", "call-1",
+                    "--channels", "left=customer,right=agent", "--notice", "announcement"]
+            sent = await asyncio.to_thread(subprocess.run, send, capture_output=True, text=True, env=environment, timeout=90)
+            assert sent.returncode == 0, sent.stderr
+            states = []
+            async with asyncio.timeout(60):
+                async for message in messages:
+                    if isinstance(message, SessionMessage):
+                        states.append(message.state)
+                    if states == ["live", "ended"]:
+                        break
+            state, events, _ = await client.session("call-1")
+            assert events and state.participants[0].role == "customer" and not state.participants[1].analysed
+            assert len((tmp_path / "events.jsonl").read_text().splitlines()) >= len(events)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
 
 
 @pytest.mark.integration
