@@ -95,6 +95,7 @@ def application(spec: Spec, bootstrap: str, config: WorkerConfig, state_dir: Pat
         "topic_allow_declare": False, "topic_disable_leader": True, "table_standby_replicas": 0,
         "consumer_auto_offset_reset": "earliest", "consumer_max_fetch_size": topics.MAX_RECORD_BYTES,
         "producer_max_request_size": topics.MAX_RECORD_BYTES + 4096, "producer_acks": -1,
+        "producer_request_timeout": 1200.0,  # so long the producer waits for a broker that is away, keeping the order
         "broker_commit_interval": config.commit_interval, "broker_session_timeout": config.session_timeout,
         "broker_heartbeat_interval": config.heartbeat, "stream_buffer_maxsize": 64, "stream_processing_timeout": 600.0,
         "stream_wait_empty": True, "autodiscover": False, "processing_guarantee": "at_least_once",

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+log = logging.getLogger(__name__)
+
+
+async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """The answer of the broker; one that is away is asked again every second."""
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            log.warning("the broker does not answer (%r), asking again", error)
+            await asyncio.sleep(1.0)
 
 
 class LogReader:
@@ -27,14 +42,15 @@ class LogReader:
     async def ends(self, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The offset after the last record of each (topic, partition)."""
         consumer = await self._started()
-        found = await consumer.end_offsets([TopicPartition(*place) for place in places])
+        wanted = [TopicPartition(*place) for place in places]
+        found = await _patiently(lambda: consumer.end_offsets(wanted))
         return {(place.topic, place.partition): int(offset) for place, offset in found.items()}
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[Any]:
         """Records with offsets in [start, end) that the log still has, in order."""
         consumer = await self._started()
         place = TopicPartition(topic, partition)
-        oldest = (await consumer.beginning_offsets([place]))[place]
+        oldest = (await _patiently(lambda: consumer.beginning_offsets([place])))[place]
         position = max(start, oldest)
         if position >= end:
             return

@@ -41,7 +41,7 @@ class Partition:
         """Start from what the table holds of this partition: the stored place on each input topic, and the sessions."""
         self.progress = dict(progress)
         now = time.monotonic()
-        for checkpoint in checkpoints:
+        for checkpoint in sorted(checkpoints, key=lambda checkpoint: checkpoint.time_ms):
             session = checkpoint.start.session
             if checkpoint.closed:
                 self.closed[session] = checkpoint.time_ms

@@ -65,8 +65,8 @@ decode_checkpoint = msgspec.msgpack.Decoder(Checkpoint).decode
 
 class Node(Struct, frozen=True):
     """What a session needs to know of its stage: `expected` gives the input topics whose ends end the session,
-    `numbered` is True where outputs are a function of one ordered input and can be counted, `every` the number of
-    records between checkpoints, `costly` the bytes of a record that is too much work to be done twice."""
+    `numbered` is True where outputs are a function of one ordered input and can be counted, `every` and
+    `every_bytes` how many records between checkpoints: what lies between is done again after a crash."""
 
     name: str
     writes: tuple[str, ...]
@@ -74,7 +74,7 @@ class Node(Struct, frozen=True):
     expected: Callable[[SessionStart], frozenset[str]]
     numbered: bool = True
     every: int = 1
-    costly: int | None = None
+    every_bytes: int = 256 * 1024
 
 
 class SessionRunner:
@@ -89,7 +89,7 @@ class SessionRunner:
         self._heard = dict(base.heard)
         self._owed = base.owed
         self._tail: list[Delivery] = []
-        self._due = node.every
+        self._due, self._due_bytes = node.every, node.every_bytes
         self._broken: str | None = None
         self._time_ms = base.time_ms
         self._expected = node.expected(base.start)
@@ -151,12 +151,12 @@ class SessionRunner:
         far = any(progress.get(topic, 0) - offset > FAR_BEHIND for topic, offset in self._base.positions.items())
         if not self._tail and not far:
             return None
-        costly = self._node.costly is not None and any(len(delivery.value) >= self._node.costly for delivery in self._tail)
-        if not (far or costly or self._closed or len(self._tail) >= self._due):
+        size = sum(len(delivery.value) for delivery in self._tail)
+        if not (far or self._closed or len(self._tail) >= self._due or size >= self._due_bytes):
             return None
         checkpoint = self._state(progress, outputs)
         if len(checkpoint.state) > (CHEAP_STATE_BYTES if len(self._tail) < LONGEST_TAIL else LARGEST_STATE_BYTES):
-            self._due = len(self._tail) + self._node.every
+            self._due, self._due_bytes = len(self._tail) + self._node.every, size + self._node.every_bytes
             return None
         return checkpoint
 
@@ -178,7 +178,8 @@ class SessionRunner:
 
     def stored(self, checkpoint: Checkpoint) -> None:
         """`checkpoint` is safe: go on from it."""
-        self._base, self._tail, self._due = checkpoint, [], self._node.every
+        self._base, self._tail = checkpoint, []
+        self._due, self._due_bytes = self._node.every, self._node.every_bytes
         if self._closed:
             self._stage = None
 

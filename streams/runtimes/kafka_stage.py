@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from aiokafka.errors import KafkaError
+from aiokafka.errors import MessageSizeTooLargeError
 from faust.streams import _current_event
 
 from extractors.errors import AffectstreamError
@@ -50,6 +50,8 @@ PIECE_BYTES = 512 * 1024
 """Bytes of records after which a stage stores what it did and looks whether it has to stop: 16 s of speech."""
 STORE_EVERY = 500
 """Records after which the place of a partition is stored."""
+REMEMBERED_MS = 3_600_000
+"""How long an ended session is remembered, so that what comes late is refused for the right reason."""
 
 
 class _Place:
@@ -70,7 +72,8 @@ class StageWorker:
         self.name, self._spec, self._config, self._roots = spec.name, spec, config, roots
         self._node = Node(
             spec.name, spec.writes, lambda start: spec.factory(start, resources), expected,
-            numbered=len(spec.reads) == 1, every=16, costly=4096 if spec.batch > 1 else None,
+            numbered=len(spec.reads) == 1, every=16,
+            every_bytes=4096 if spec.batch > 1 else 256 * 1024,  # a stage that likes batches runs a large model: nothing twice
         )
         self._reader = LogReader(bootstrap, **config.consumer)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=spec.name)
@@ -133,11 +136,15 @@ class StageWorker:
                     await self._work(number, members)
             self.records += len(events)
         except Exception as error:
-            if not isinstance(error, AffectstreamError):
-                log.exception("stage %s cannot go on", self._spec.name)
-            if not self.failed.done():
-                self.failed.set_result(error)
-            await asyncio.Event().wait()  # hold the batch: the process ends without committing it
+            self._fail(error)
+            await asyncio.Event().wait()  # hold the batch: the process ends
+
+    def _fail(self, error: BaseException) -> None:
+        """This worker cannot go on; whoever takes over starts from what is stored."""
+        if not isinstance(error, AffectstreamError):
+            log.error("stage %s cannot go on", self.name, exc_info=error)
+        if not self.failed.done():
+            self.failed.set_result(error)
 
     async def _work(self, number: int, events: list[Any]) -> None:
         part = await self._partition(number)
@@ -177,6 +184,16 @@ class StageWorker:
         return True
 
     async def _work_off(self, part: Partition, messages: list[Message]) -> None:
+        """All steps for some records of one partition. What fails half-way is forgotten and taken over from the store."""
+        if not messages:
+            return
+        try:
+            await self._steps(part, messages)
+        except BaseException:
+            self._partitions.pop(part.number, None)
+            raise
+
+    async def _steps(self, part: Partition, messages: list[Message]) -> None:
         generation = self._generation
         self._enter(part)
         work: dict[str, list[Delivery]] = {}
@@ -225,20 +242,20 @@ class StageWorker:
             self._table[key] = encode_checkpoint(opened)
 
     async def _deliver(self, part: Partition, emissions: list[Emission]) -> None:
-        """Write `emissions` in order and wait until the broker has them all; a broker that is away is waited for."""
-        messages = [self._message(emission) for emission in emissions]
-        pause = 0.1
-        while messages:
-            outcomes = await self._write(part.number, messages)
-            for (topic, *_), outcome in zip(messages, outcomes, strict=True):
-                if not isinstance(outcome, BaseException):
-                    part.ends[topic] = max(part.ends.get(topic, 0), outcome.offset + 1)
-            failed = [(message, outcome) for message, outcome in zip(messages, outcomes, strict=True) if isinstance(outcome, BaseException)]
-            if failed:
-                log.warning("stage %s: %d outputs not delivered (%r), trying again", self._node.name, len(failed), failed[0][1])
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
-            messages = [message for message, _ in failed]
+        """Write `emissions` in order and wait until the broker has them all. The producer itself waits for a broker that
+        is away and keeps the order; what the broker finds too large becomes a dead letter, any other failure is raised."""
+        outcomes = await self._write(part.number, [self._message(emission) for emission in emissions])
+        refused: list[Emission] = []
+        for emission, outcome in zip(emissions, outcomes, strict=True):
+            cause = outcome.__cause__ if isinstance(outcome, BaseException) and outcome.__cause__ else outcome
+            if isinstance(cause, MessageSizeTooLargeError) and emission.topic != topics.DEAD_LETTERS:
+                refused.append(self._too_large(emission))
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                part.ends[emission.topic] = max(part.ends.get(emission.topic, 0), outcome.offset + 1)
+        if refused:
+            await self._deliver(part, refused)
 
     async def _write(self, partition: int, messages: list[_Message]) -> list[Any]:
         """Where each message lies on the log, or the exception that kept it from getting there."""
@@ -255,12 +272,13 @@ class StageWorker:
     def _message(self, emission: Emission) -> _Message:
         emission = msgspec.structs.replace(emission, clock=(*emission.clock, (self._node.name, int(time.time() * 1000))))
         record = with_latency(emission.record, emission.clock)
-        value = topics.encode_for(emission.topic, record)
-        if len(value) > topics.MAX_RECORD_BYTES - 4096:
-            reason = f"the {topics.tag_of(record)} record of {len(value)} bytes is larger than {topics.MAX_RECORD_BYTES}"
-            letter = DeadLetter(emission.session or None, self._node.name, reason, value[:65_536])
-            emission, value = msgspec.structs.replace(emission, topic=topics.DEAD_LETTERS, record=letter), topics.encode_for(topics.DEAD_LETTERS, letter)
-        return emission.topic, emission.session.encode("utf-8"), value, headers_of(emission, self._node.name)
+        return emission.topic, emission.session.encode("utf-8"), topics.encode_for(emission.topic, record), headers_of(emission, self._node.name)
+
+    def _too_large(self, emission: Emission) -> Emission:
+        value = topics.encode_for(emission.topic, emission.record)
+        reason = f"the {topics.tag_of(emission.record)} record of {len(value)} bytes is too large for topic {emission.topic}"
+        letter = DeadLetter(emission.session or None, self._node.name, reason, value[:65_536])
+        return msgspec.structs.replace(emission, topic=topics.DEAD_LETTERS, record=letter)
 
     async def _store(self, part: Partition, work: dict[str, list[Delivery]]) -> None:
         touched = [part.runners[session] for session in work]
@@ -279,11 +297,10 @@ class StageWorker:
         part.retire(touched)
 
     def _purge(self, part: Partition) -> None:
-        """Forget ended sessions once their records have left the log."""
-        kept = max(topics.TABLE[topic].retention_ms for topic in self._spec.reads)
-        while kept > 0 and part.closed:
+        """Forget sessions that ended long ago: nothing of them will be read again."""
+        while part.closed:
             session, time_ms = next(iter(part.closed.items()))
-            if part.newest_ms - time_ms < 2 * kept:
+            if part.newest_ms - time_ms < REMEMBERED_MS:
                 break
             del part.closed[session]
             del self._table[session.encode("utf-8")]
@@ -299,8 +316,8 @@ class StageWorker:
             try:
                 async with self._lock:
                     before = await self._catch_up(before)
-            except KafkaError as error:
-                log.warning("stage %s: the broker does not answer (%r)", self._node.name, error)
+            except Exception as error:
+                self._fail(error)
 
     async def _catch_up(self, before: dict[tuple[str, int], int]) -> dict[tuple[str, int], int]:
         """Work off what has been waiting since the last look, `before`; the result is where each topic stands now."""
@@ -322,9 +339,12 @@ class StageWorker:
             await asyncio.sleep(self._config.tick_interval)
             if self._leaving or not self.app.flow_control.is_active():
                 continue
-            async with self._lock:
-                for part in self._partitions.values():
-                    await self._deadlines(part)
+            try:
+                async with self._lock:
+                    for part in list(self._partitions.values()):
+                        await self._deadlines(part)
+            except Exception as error:
+                self._fail(error)
 
     async def _deadlines(self, part: Partition) -> None:
         now_ms = int(time.time() * 1000)
