@@ -32,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one run each instead of the median of --runs")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--media", type=Path, default=SAMPLES / "support_call.wav", help="recording for the audio comparison")
+    parser.add_argument(
+        "--media", type=Path, default=SAMPLES / "support_call.wav", help="recording for the audio comparison"
+    )
     parser.add_argument("--video", type=Path, default=SAMPLES / "composed_clip.mp4", help="clip with a face")
     parser.add_argument("--profile", default="bundled")
     parser.add_argument("--worker", choices=WORK, help=argparse.SUPPRESS)
@@ -47,15 +49,23 @@ def main() -> None:
         for name, media in jobs:
             results[name].append(measure(name, media, options.profile))
     print(f"\n{'':30}{'media s':>9}{'wall s':>9}{'CPU s':>9}{'RTF':>8}{'peak MB':>9}")
-    medians = {name: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for name, runs in results.items()}
+    medians = {
+        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]} for name, runs in results.items()
+    }
     for name, row in medians.items():
-        print(f"{name:30}{row['media_s']:9.1f}{row['wall_s']:9.2f}{row['cpu_s']:9.2f}{row['wall_s'] / row['media_s']:8.3f}{row['peak_mb']:9.0f}")
+        print(
+            f"{name:30}{row['media_s']:9.1f}{row['wall_s']:9.2f}{row['cpu_s']:9.2f}{row['wall_s'] / row['media_s']:8.3f}{row['peak_mb']:9.0f}"
+        )
     ours = medians["ours, audio"]["cpu_s"]
     summary = {
-        "media": options.media.name, "runs": 1 if options.quick else options.runs,
+        "media": options.media.name,
+        "runs": 1 if options.quick else options.runs,
         "rtf_audio": round(medians["ours, audio"]["wall_s"] / medians["ours, audio"]["media_s"], 4),
-        "rtf_audio_video": round(medians["ours, audio + video"]["wall_s"] / medians["ours, audio + video"]["media_s"], 4),
-        "peak_mb_audio": round(medians["ours, audio"]["peak_mb"]), "peak_mb_audio_video": round(medians["ours, audio + video"]["peak_mb"]),
+        "rtf_audio_video": round(
+            medians["ours, audio + video"]["wall_s"] / medians["ours, audio + video"]["media_s"], 4
+        ),
+        "peak_mb_audio": round(medians["ours, audio"]["peak_mb"]),
+        "peak_mb_audio_video": round(medians["ours, audio + video"]["peak_mb"]),
         "ratio_to_greedy_vad_words_cpu": round(ours / medians["peer, greedy + VAD + words"]["cpu_s"], 3),
         "ratio_cpu": round(ours / medians["peer, defaults"]["cpu_s"], 3),
         "ratio": round(medians["ours, audio"]["wall_s"] / medians["peer, defaults"]["wall_s"], 3),
@@ -74,13 +84,19 @@ def work(name: str, media: Path, profile: str) -> dict[str, float]:
     """Run one measurement in this process; the clock starts when the models are loaded."""
     seconds = transcribe(media, profile, name) if name.startswith("peer") else analyse(media, profile, name)
     media_s, wall, cpu = seconds
-    return {"media_s": media_s, "wall_s": wall, "cpu_s": cpu, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {
+        "media_s": media_s,
+        "wall_s": wall,
+        "cpu_s": cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
 
 
 def transcribe(media: Path, profile: str, name: str) -> tuple[float, float, float]:
+    from faster_whisper import WhisperModel
+
     from extractors import registry
     from extractors.speech.models import PROFILES
-    from faster_whisper import WhisperModel
 
     model = WhisperModel(str(registry.path(PROFILES[profile][0])), device="cpu", compute_type="int8", cpu_threads=1)
     options = {} if name == "peer, defaults" else {"beam_size": 1, "vad_filter": True, "word_timestamps": True}

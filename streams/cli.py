@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from extractors.errors import AffectstreamError, InputError
 
 COMMANDS = {
@@ -51,7 +52,10 @@ class _Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            ctx.fail(f"no command is called {args[0]}" + (f": did you mean {near[0]}?" if near else f": use one of {', '.join(COMMANDS)}"))
+            ctx.fail(
+                f"no command is called {args[0]}"
+                + (f": did you mean {near[0]}?" if near else f": use one of {', '.join(COMMANDS)}")
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -63,9 +67,13 @@ def _configured(ctx: click.Context, param: click.Parameter, value: Path | None) 
     try:
         sections = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise InputError("configuration cannot be read", where=f"{file}: {error.strerror}", cure="check --config") from error
+        raise InputError(
+            "configuration cannot be read", where=f"{file}: {error.strerror}", cure="check --config"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError("configuration is not TOML", where=f"{file}: {error}", cure="sections are commands: [replay] fps = 5") from error
+        raise InputError(
+            "configuration is not TOML", where=f"{file}: {error}", cure="sections are commands: [replay] fps = 5"
+        ) from error
     ctx.default_map = {name: _section(name, entries, file) for name, entries in sections.items()}
     return file
 
@@ -73,7 +81,11 @@ def _configured(ctx: click.Context, param: click.Parameter, value: Path | None) 
 def _section(name: str, entries: Any, file: Path) -> dict[str, Any]:
     if name not in COMMANDS or not isinstance(entries, dict):
         near = difflib.get_close_matches(name, COMMANDS, 1)
-        raise InputError(f"unknown section [{name}]", where=str(file), cure=f"did you mean [{near[0]}]?" if near else "sections are command names")
+        raise InputError(
+            f"unknown section [{name}]",
+            where=str(file),
+            cure=f"did you mean [{near[0]}]?" if near else "sections are command names",
+        )
     command = getattr(importlib.import_module(COMMANDS[name]), name)
     known = {param.name or "": param for param in command.params}
     values = {}
@@ -81,14 +93,31 @@ def _section(name: str, entries: Any, file: Path) -> dict[str, Any]:
         field = key.replace("-", "_")
         if field not in known:
             near = difflib.get_close_matches(field, known, 1)
-            raise InputError(f"unknown key `{key}` in [{name}]", where=str(file), cure=f"did you mean `{near[0]}`?" if near else f"see `affectstream {name} --help`")
+            raise InputError(
+                f"unknown key `{key}` in [{name}]",
+                where=str(file),
+                cure=f"did you mean `{near[0]}`?" if near else f"see `affectstream {name} --help`",
+            )
         values[field] = value
     return values
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "AFFECTSTREAM", "max_content_width": 110})
-@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), callback=_configured, is_eager=True, expose_value=False,
-              help="Settings in TOML, one section per command (default: ./affectstream.toml where there is one).")
+@click.command(
+    cls=_Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "AFFECTSTREAM",
+        "max_content_width": 110,
+    },
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_configured,
+    is_eager=True,
+    expose_value=False,
+    help="Settings in TOML, one section per command (default: ./affectstream.toml where there is one).",
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an unexpected failure.")
 @click.version_option(package_name="affectstream", prog_name="affectstream")
 @click.pass_context
@@ -120,7 +149,10 @@ def main(args: list[str] | None = None) -> None:
     except Exception as error:  # the last line of defence: one line for the user, the traceback on request
         if "--debug" in arguments:
             traceback.print_exc()
-        click.echo(f"affectstream: unexpected failure: {type(error).__name__}: {error} (run with --debug for the traceback)", err=True)
+        click.echo(
+            f"affectstream: unexpected failure: {type(error).__name__}: {error} (run with --debug for the traceback)",
+            err=True,
+        )
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
 

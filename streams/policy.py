@@ -29,13 +29,19 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from extractors.errors import InputError
 from msgspec import Struct
 
+from extractors.errors import InputError
 from streams.records import Decision, Notice, Participant
 
 ROLES = ("customer", "public", "participant", "employee", "unknown")
-ROLE_ALIASES = {"agent": "employee", "operator": "employee", "staff": "employee", "caller": "customer", "client": "customer"}
+ROLE_ALIASES = {
+    "agent": "employee",
+    "operator": "employee",
+    "staff": "employee",
+    "caller": "customer",
+    "client": "customer",
+}
 UNJOINED_FACES = "face-*"
 """Key of the decision for faces on a shared picture that belong to no declared participant."""
 
@@ -92,11 +98,17 @@ def load(path: Path | None) -> Policy:
     try:
         policy = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Policy)
     except OSError as error:
-        raise InputError("policy file cannot be read", where=f"{path}: {error.strerror}", cure="check the path") from error
+        raise InputError(
+            "policy file cannot be read", where=f"{path}: {error.strerror}", cure="check the path"
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        raise InputError("policy file is not TOML", where=f"{path}: {error}", cure="see `affectstream policy --help`") from error
+        raise InputError(
+            "policy file is not TOML", where=f"{path}: {error}", cure="see `affectstream policy --help`"
+        ) from error
     except msgspec.ValidationError as error:
-        raise InputError("policy file has a wrong entry", where=f"{path}: {error}", cure=_nearest_key(str(error))) from error
+        raise InputError(
+            "policy file has a wrong entry", where=f"{path}: {error}", cure=_nearest_key(str(error))
+        ) from error
     return _checked(policy, path)
 
 
@@ -111,18 +123,33 @@ def _checked(policy: Policy, path: Path) -> Policy:
     for role in policy.roles:
         if role not in ROLES:
             near = difflib.get_close_matches(role, [*ROLES, *ROLE_ALIASES], 1)
-            raise InputError(f"unknown role `{role}`", where=str(path), cure=f"did you mean `{ROLE_ALIASES.get(near[0], near[0])}`?" if near else f"use one of {', '.join(ROLES)}")
+            raise InputError(
+                f"unknown role `{role}`",
+                where=str(path),
+                cure=f"did you mean `{ROLE_ALIASES.get(near[0], near[0])}`?"
+                if near
+                else f"use one of {', '.join(ROLES)}",
+            )
     granted = policy.exception.roles if policy.exception else ()
     for role in ("employee", "unknown"):
         if policy.rule(role).emotion and role not in granted:
-            raise InputError(f"emotion analysis of role `{role}` needs an exception", where=str(path),
-                             cure="add [exception] with kind = \"medical\" or \"safety\", roles, justification and operator")
+            raise InputError(
+                f"emotion analysis of role `{role}` needs an exception",
+                where=str(path),
+                cure='add [exception] with kind = "medical" or "safety", roles, justification and operator',
+            )
     if policy.exception and not (policy.exception.justification.strip() and policy.exception.operator.strip()):
         raise InputError("an exception needs a justification and an operator", where=str(path), cure="fill both")
     return policy
 
 
-def decide(participants: Iterable[Participant], policy: Policy | None = None, *, notice: Notice | None = None, live: bool = False) -> dict[str, Decision]:
+def decide(
+    participants: Iterable[Participant],
+    policy: Policy | None = None,
+    *,
+    notice: Notice | None = None,
+    live: bool = False,
+) -> dict[str, Decision]:
     """Decision per participant id, and under `UNJOINED_FACES` the one for faces that belong to nobody declared.
 
     A face of unknown owner is analysed only where every participant of the session may be: it could be the employee's.
@@ -133,7 +160,12 @@ def decide(participants: Iterable[Participant], policy: Policy | None = None, *,
     forbidden = next((d for d in decisions.values() if not d.emotion and not d.observables_only), None)
     faces = _decision("participant", rules, notice, live)
     if forbidden:
-        faces = Decision(transcribe=False, measure=False, emotion=False, reason=f"a face that may be a protected person's: {forbidden.reason}")
+        faces = Decision(
+            transcribe=False,
+            measure=False,
+            emotion=False,
+            reason=f"a face that may be a protected person's: {forbidden.reason}",
+        )
     return {**decisions, UNJOINED_FACES: faces}
 
 
@@ -143,7 +175,9 @@ def _decision(role: str, policy: Policy, notice: Notice | None, live: bool) -> D
     exception = f"{grant.kind}: {grant.justification} ({grant.operator})" if grant else None
     emotion, reason = rule.emotion, f"role {role}: analysed"
     if not rule.emotion:
-        reason = {"employee": EMPLOYEE_REASON, "unknown": UNKNOWN_REASON}.get(role, f"policy: role {role} is not emotion-analysed")
+        reason = {"employee": EMPLOYEE_REASON, "unknown": UNKNOWN_REASON}.get(
+            role, f"policy: role {role} is not emotion-analysed"
+        )
     elif live and not (notice and notice.given):
         emotion, reason = False, NOTICE_REASON
     observables = (policy.observables_only or rule.observables_only) and emotion
@@ -156,7 +190,11 @@ def audit(log: Path, policy: Policy, session: str) -> None:
     """Append the use of an exception to the audit log (JSON Lines; the only wall-clock entry of a replay)."""
     if policy.exception is None:
         return
-    entry = {"time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "session": session, **msgspec.to_builtins(policy.exception)}
+    entry = {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "session": session,
+        **msgspec.to_builtins(policy.exception),
+    }
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(entry, ensure_ascii=False) + "\n")

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
+
 from extractors.cues import FaceObservation, SpeechCues
 from fusion.events import EmotionEvent
-from msgspec import Struct
 
 SCHEMA_VERSION = "1.0"
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+
 from extractors.errors import InputError
 from fusion.events import EmotionEvent
 from fusion.metrics import ConversationMetrics, conversation_metrics, spans_of
-from msgspec import Struct
-
 from streams import policy as policies
 from streams.egress.faces import FaceLog
 from streams.ingest.channels import VIDEO_SOURCE, ChannelPlan, plan
@@ -46,7 +46,9 @@ class ReplayOptions(Struct, frozen=True):
         """Hash over everything that decides the events; a finished replay with the same one need not run again."""
         decisive = msgspec.structs.replace(self, speed=None, policy=None)
         rules = self.policy.read_text("utf-8") if self.policy and self.policy.is_file() else ""
-        return hashlib.sha256(msgspec.json.encode([msgspec.to_builtins(decisive), rules, media_sha256])).hexdigest()[:16]
+        return hashlib.sha256(msgspec.json.encode([msgspec.to_builtins(decisive), rules, media_sha256])).hexdigest()[
+            :16
+        ]
 
 
 class Replay(Struct):
@@ -75,7 +77,9 @@ def session_name(media: Path, sha256: str) -> str:
     return f"{slug}-{sha256[:8]}"
 
 
-def session_start(info: MediaInfo, channels: ChannelPlan, options: ReplayOptions, rules: policies.Policy) -> SessionStart:
+def session_start(
+    info: MediaInfo, channels: ChannelPlan, options: ReplayOptions, rules: policies.Policy
+) -> SessionStart:
     """The record that opens the session of a recording, with the policy decisions already made.
 
     The command of the user is the statement that the people in the recording may be analysed; protected roles stay so.
@@ -94,9 +98,15 @@ def session_start(info: MediaInfo, channels: ChannelPlan, options: ReplayOptions
 
 
 def replay(
-    media: str | Path, *, channels: str | None = None, options: ReplayOptions | None = None, resources: Resources | None = None,
-    on_event: Callable[[EmotionEvent], None] | None = None, on_progress: Callable[[int, int | None], None] | None = None,
-    on_start: Callable[[SessionStart, MediaInfo], None] | None = None, stop: threading.Event | None = None,
+    media: str | Path,
+    *,
+    channels: str | None = None,
+    options: ReplayOptions | None = None,
+    resources: Resources | None = None,
+    on_event: Callable[[EmotionEvent], None] | None = None,
+    on_progress: Callable[[int, int | None], None] | None = None,
+    on_start: Callable[[SessionStart, MediaInfo], None] | None = None,
+    stop: threading.Event | None = None,
     on_record: Callable[[Any], None] | None = None,
 ) -> Replay:
     """Analyse one recording and return its events in order.
@@ -111,7 +121,13 @@ def replay(
         chosen = msgspec.structs.replace(chosen, channels=channels)
     rules = policies.load(chosen.policy)
     info = probe(media)
-    layout = plan(info.audio.channels if info.audio else 0, info.stereo, bool(info.video and chosen.video), chosen.channels, where=str(media))
+    layout = plan(
+        info.audio.channels if info.audio else 0,
+        info.stereo,
+        bool(info.video and chosen.video),
+        chosen.channels,
+        where=str(media),
+    )
     start = session_start(info, layout, chosen, rules)
     if on_start:
         on_start(start, info)
@@ -128,7 +144,16 @@ def replay(
         if on_record:
             on_record(record)
 
-    reader = open_media(media, session=start.session, info=info, channels=layout, fps=chosen.fps, from_ms=chosen.from_ms, to_ms=chosen.to_ms, video=chosen.video)
+    reader = open_media(
+        media,
+        session=start.session,
+        info=info,
+        channels=layout,
+        fps=chosen.fps,
+        from_ms=chosen.from_ms,
+        to_ms=chosen.to_ms,
+        video=chosen.video,
+    )
 
     def records() -> Iterable[Any]:
         for record in reader:
@@ -137,7 +162,14 @@ def replay(
             yield record
 
     result.complete = embedded.run(
-        start, records(), shared, keep, speed=chosen.speed, on_dead_letter=result.dead_letters.append, on_record=note, stop=stop,
+        start,
+        records(),
+        shared,
+        keep,
+        speed=chosen.speed,
+        on_dead_letter=result.dead_letters.append,
+        on_record=note,
+        stop=stop,
     )
     result.duration_ms = reader.position_ms
     result.problems += [problem for problem in reader.problems if problem not in result.problems]
@@ -163,7 +195,11 @@ def finished(folder: Path, fingerprint: str, formats: Iterable[str]) -> Mapping[
         summary = json.loads((folder / "summary.json").read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    same = summary.get("fingerprint") == fingerprint and summary.get("status") == "complete" and set(formats) <= set(summary.get("formats", ()))
+    same = (
+        summary.get("fingerprint") == fingerprint
+        and summary.get("status") == "complete"
+        and set(formats) <= set(summary.get("formats", ()))
+    )
     return summary if same else None
 
 
@@ -175,12 +211,22 @@ def summarize(result: Replay, fingerprint: str, formats: Iterable[str], seconds:
         if event.label:
             labels[event.label] = labels.get(event.label, 0) + 1
     return {
-        "media": result.media.name, "session": result.start.session, "status": status, "fingerprint": fingerprint, "formats": sorted(formats),
-        "duration_ms": result.duration_ms, "participants": [msgspec.to_builtins(person) for person in result.start.participants],
-        "decisions": msgspec.to_builtins(result.start.decisions), "events": len(result.events),
-        "utterances": sum(event.kind == "utterance" for event in result.events), "withheld": sum(event.status == "withheld" for event in result.events),
-        "labels": dict(sorted(labels.items())), "metrics": msgspec.to_builtins(result.metrics), "problems": result.problems,
-        "dead_letters": [{"stage": letter.stage, "reason": letter.reason} for letter in result.dead_letters], "seconds": round(seconds, 2),
+        "media": result.media.name,
+        "session": result.start.session,
+        "status": status,
+        "fingerprint": fingerprint,
+        "formats": sorted(formats),
+        "duration_ms": result.duration_ms,
+        "participants": [msgspec.to_builtins(person) for person in result.start.participants],
+        "decisions": msgspec.to_builtins(result.start.decisions),
+        "events": len(result.events),
+        "utterances": sum(event.kind == "utterance" for event in result.events),
+        "withheld": sum(event.status == "withheld" for event in result.events),
+        "labels": dict(sorted(labels.items())),
+        "metrics": msgspec.to_builtins(result.metrics),
+        "problems": result.problems,
+        "dead_letters": [{"stage": letter.stage, "reason": letter.reason} for letter in result.dead_letters],
+        "seconds": round(seconds, 2),
     }
 
 
@@ -192,4 +238,6 @@ def writable(folder: Path) -> None:
         probe_file.write_bytes(b"")
         probe_file.unlink()
     except OSError as error:
-        raise InputError("output folder cannot be written", where=f"{folder}: {error.strerror}", cure="choose another with --out") from error
+        raise InputError(
+            "output folder cannot be written", where=f"{folder}: {error.strerror}", cure="choose another with --out"
+        ) from error

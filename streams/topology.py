@@ -14,11 +14,11 @@ from functools import cached_property
 from typing import Literal
 
 import msgspec
+from msgspec import Struct
+
 from extractors.speech.models import SpeechModels
 from extractors.speech.segment import SegmentOptions
 from fusion.events import EmotionEvent
-from msgspec import Struct
-
 from streams.records import (
     AudioChunk,
     DeadLetter,

@@ -74,7 +74,9 @@ class Report(Struct, frozen=True):
         if self.metrics:
             yield _figures(self.metrics, self.intervals, self.bootstrap_over)
         if self.classes:
-            yield _per_class(self.classes, self.confusion)
+            yield _per_class(self.classes)
+        if self.confusion:
+            yield _confusion(self.confusion)
         for column, values in self.groups.items():
             yield _per_group(column, values)
 
@@ -94,19 +96,29 @@ def _figures(metrics: Mapping[str, float], bounds: Mapping[str, Sequence[float]]
     table.add_column(f"95 % interval (over {over})", justify="right")
     for name, value in metrics.items():
         low_high = bounds.get(name)
-        table.add_row(name, _number(value), f"{_number(low_high[0])} – {_number(low_high[1])}" if low_high else "")
+        table.add_row(name, _figure(name, value), f"{_number(low_high[0])} – {_number(low_high[1])}" if low_high else "")
     return table
 
 
-def _per_class(classes: Mapping[str, ClassFigures], confusion: Mapping[str, Mapping[str, int]]) -> Table:
+def _per_class(classes: Mapping[str, ClassFigures]) -> Table:
     table = Table(box=None, header_style="bold")
-    table.add_column("class")
-    columns = list(dict.fromkeys(name for row in confusion.values() for name in row))
-    for name in ("n", "recall", "precision", "f1", *(f"as {label[:4]}" for label in columns)):
+    table.add_column("class", no_wrap=True)
+    for name in ("n", "recall", "precision", "f1"):
         table.add_column(name, justify="right")
     for label, figures in classes.items():
-        counts = [str(confusion.get(label, {}).get(name, 0)) for name in columns]
-        table.add_row(label, str(figures.n), _number(figures.recall), _number(figures.precision), _number(figures.f1), *counts)
+        table.add_row(label, str(figures.n), _number(figures.recall), _number(figures.precision), _number(figures.f1))
+    return table
+
+
+def _confusion(confusion: Mapping[str, Mapping[str, int]]) -> Table:
+    """Rows are the truth, columns what it was taken for."""
+    table = Table(box=None, header_style="bold")
+    table.add_column("taken for", no_wrap=True)
+    columns = list(dict.fromkeys(name for row in confusion.values() for name in row))
+    for name in columns:
+        table.add_column(name[:5], justify="right", no_wrap=True)
+    for label, row in confusion.items():
+        table.add_row(label, *(str(row.get(name, 0)) for name in columns))
     return table
 
 
@@ -117,19 +129,22 @@ def _per_group(column: str, values: Mapping[str, Mapping[str, float]]) -> Table:
     for name in names:
         table.add_column(name, justify="right")
     for value, figures in values.items():
-        table.add_row(escape(value), *(_number(figures.get(name, math.nan)) for name in names))
+        table.add_row(escape(value), *(_figure(name, figures.get(name, math.nan)) for name in names))
     return table
 
 
+def _figure(name: str, value: float) -> str:
+    """Counts (`n`, ``n_…``) without decimals, all else with three."""
+    return str(int(value)) if (name == "n" or name.startswith("n_")) and math.isfinite(value) else _number(value)
+
+
 def _number(value: float) -> str:
-    if not math.isfinite(value):
-        return "–"
-    return str(int(value)) if float(value).is_integer() and abs(value) >= 2 else f"{value:.3f}"
+    return f"{value:.3f}" if math.isfinite(value) else "–"
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _clean(item) for key, item in value.items()}
+        return {key: int(item) if str(key).startswith("n_") and isinstance(item, float) else _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
     if isinstance(value, float):

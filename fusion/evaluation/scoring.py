@@ -144,7 +144,7 @@ def emotion_report(
     if truth.ambiguous:
         remarks.append(f"{truth.ambiguous} rows carry several labels of equal share: they are left out of the label figures")
     return Report(
-        task=task, data=data, n=len(rows), metrics=figures(everything) | {"n_labelled": float(len(labelled))},
+        task=task, data=data, n=len(rows), metrics={"n_labelled": float(len(labelled))} | figures(everything),
         intervals=intervals(figures, len(rows), names if bootstrap else None, repeats=repeats) if repeats else {},
         bootstrap_over=f"{bootstrap}s" if bootstrap and len(set(names)) > 1 else "rows",
         classes=_classes(actual, predicted), confusion=_confusion(actual, predicted), groups=_groups(rows, truth.index, probabilities),

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
-from fusion.events import EmotionEvent
-from fusion.metrics import UtteranceSpan, conversation_metrics, spans_of
 from msgspec import Struct
 
+from fusion.events import EmotionEvent
+from fusion.metrics import UtteranceSpan, conversation_metrics, spans_of
 from streams.alerts.rules import Rule
 from streams.records import Output, SessionEnd, SessionStart
 
@@ -101,7 +101,11 @@ class AlertStage:
 
     def flush(self) -> Iterable[Alert]:
         """The session is over: what is open closes where the last event ended."""
-        closed = [self._close(watch, self._state.now_ms, "the session ended") for watch in self._state.watches.values() if watch.alert]
+        closed = [
+            self._close(watch, self._state.now_ms, "the session ended")
+            for watch in self._state.watches.values()
+            if watch.alert
+        ]
         return sorted(closed, key=lambda alert: (alert.start_ms, alert.id))
 
     def snapshot(self) -> bytes:
@@ -155,7 +159,9 @@ class AlertStage:
         if event.end_ms - watch.since_ms < rule.for_ms:
             return []
         worst = (max if sign > 0 else min)(item.value for item in watch.evidence)
-        return self._open(rule, watch, event.participant, event.role, watch.since_ms, event.end_ms, worst, watch.evidence)
+        return self._open(
+            rule, watch, event.participant, event.role, watch.since_ms, event.end_ms, worst, watch.evidence
+        )
 
     def _fall(self, rule: Rule, watch: _Watch, event: EmotionEvent, cited: Cited) -> list[Alert]:
         if watch.alert:
@@ -169,20 +175,39 @@ class AlertStage:
             return []
         watch.peak = highest.value
         fall = round(highest.value - cited.value, 4)
-        opened = self._open(rule, watch, event.participant, event.role, highest.start_ms, event.end_ms, fall, [highest, cited])
+        opened = self._open(
+            rule, watch, event.participant, event.role, highest.start_ms, event.end_ms, fall, [highest, cited]
+        )
         watch.history = [cited]
         return opened
 
     def _interruptions(self, rule: Rule, event: EmotionEvent) -> list[Alert]:
         found = conversation_metrics(self._state.spans, self._state.now_ms).interruptions
-        recent = [item for item in found if item.at_ms >= event.end_ms - rule.within_ms and rule.role in (None, self._roles.get(item.by, "participant"))]
+        recent = [
+            item
+            for item in found
+            if item.at_ms >= event.end_ms - rule.within_ms
+            and rule.role in (None, self._roles.get(item.by, "participant"))
+        ]
         watch = self._watch(rule, EVERYBODY)
         if watch.alert:
-            return [] if len(recent) >= rule.release else [self._close(watch, event.end_ms, f"{len(recent)} interruptions within the window")]
+            return (
+                []
+                if len(recent) >= rule.release
+                else [self._close(watch, event.end_ms, f"{len(recent)} interruptions within the window")]
+            )
         if len(recent) < rule.threshold:
             return []
-        cited = [Cited(self._id_at(item.by, item.at_ms), item.at_ms, item.at_ms + item.overlap_ms, 1.0,
-                       f"{item.by} starts while {item.of} speaks") for item in recent][-_KEPT_EVIDENCE:]
+        cited = [
+            Cited(
+                self._id_at(item.by, item.at_ms),
+                item.at_ms,
+                item.at_ms + item.overlap_ms,
+                1.0,
+                f"{item.by} starts while {item.of} speaks",
+            )
+            for item in recent
+        ][-_KEPT_EVIDENCE:]
         return self._open(rule, watch, EVERYBODY, "", recent[0].at_ms, event.end_ms, float(len(recent)), cited)
 
     def _silence(self, rule: Rule, now_ms: int, *, spoken: bool = False) -> list[Alert]:
@@ -194,10 +219,24 @@ class AlertStage:
             # The alert fires when the threshold is reached, however late a tick or the next word shows it.
             alerts += self._open(rule, watch, EVERYBODY, "", began, began + int(rule.threshold), rule.threshold, cited)
         if watch.alert is not None and spoken:
-            alerts.append(self._close(watch, now_ms, f"somebody speaks again after {(now_ms - watch.alert.start_ms) / 1000:.1f} s"))
+            alerts.append(
+                self._close(
+                    watch, now_ms, f"somebody speaks again after {(now_ms - watch.alert.start_ms) / 1000:.1f} s"
+                )
+            )
         return alerts
 
-    def _open(self, rule: Rule, watch: _Watch, participant: str, role: str, start_ms: int, fired_ms: int, value: float, evidence: list[Cited]) -> list[Alert]:
+    def _open(
+        self,
+        rule: Rule,
+        watch: _Watch,
+        participant: str,
+        role: str,
+        start_ms: int,
+        fired_ms: int,
+        value: float,
+        evidence: list[Cited],
+    ) -> list[Alert]:
         watch.since_ms, watch.evidence = None, []
         if fired_ms < watch.quiet_until_ms:
             return []
@@ -205,8 +244,22 @@ class AlertStage:
         who = participant or "conversation"
         said = "; ".join(dict.fromkeys(item.text for item in evidence if item.text))
         watch.alert = Alert(
-            hashlib.sha256(text.encode()).hexdigest()[:16], 1, "open", rule.name, rule.severity, self._session, participant, role, start_ms, fired_ms,
-            None, round(value, 4), rule.threshold, rule.condition(), f"{who}: {rule.condition()}, from {clock(start_ms)}. {said}".strip(), tuple(evidence),
+            hashlib.sha256(text.encode()).hexdigest()[:16],
+            1,
+            "open",
+            rule.name,
+            rule.severity,
+            self._session,
+            participant,
+            role,
+            start_ms,
+            fired_ms,
+            None,
+            round(value, 4),
+            rule.threshold,
+            rule.condition(),
+            f"{who}: {rule.condition()}, from {clock(start_ms)}. {said}".strip(),
+            tuple(evidence),
         )
         watch.quiet_until_ms = fired_ms + rule.cooldown_ms
         return [watch.alert]
@@ -214,23 +267,42 @@ class AlertStage:
     def _close(self, watch: _Watch, end_ms: int, why: str) -> Alert:
         assert watch.alert is not None
         end = max(end_ms, watch.alert.fired_ms)
-        closed = msgspec.structs.replace(watch.alert, revision=2, status="closed", end_ms=end, explanation=f"{watch.alert.explanation} Closed at {clock(end)}: {why}.")
+        closed = msgspec.structs.replace(
+            watch.alert,
+            revision=2,
+            status="closed",
+            end_ms=end,
+            explanation=f"{watch.alert.explanation} Closed at {clock(end)}: {why}.",
+        )
         watch.alert = None
         return closed
 
     @staticmethod
     def _worse(alert: Alert, cited: Cited, sign: int) -> Alert:
         worst = max if sign > 0 else min
-        return msgspec.structs.replace(alert, value=worst(alert.value, cited.value), evidence=(*alert.evidence, cited)[-_KEPT_EVIDENCE:])
+        return msgspec.structs.replace(
+            alert, value=worst(alert.value, cited.value), evidence=(*alert.evidence, cited)[-_KEPT_EVIDENCE:]
+        )
 
     def _keep_span(self, event: EmotionEvent) -> None:
         horizon = event.end_ms - max((rule.within_ms for rule in self._rules), default=0) - 60_000
-        kept = [(span, name) for span, name in zip(self._state.spans, self._state.ids, strict=True) if span.end_ms >= horizon]
+        kept = [
+            (span, name)
+            for span, name in zip(self._state.spans, self._state.ids, strict=True)
+            if span.end_ms >= horizon
+        ]
         self._state.spans = [span for span, _ in kept] + spans_of([event])
         self._state.ids = [name for _, name in kept] + [event.id]
 
     def _id_at(self, participant: str, start_ms: int) -> str:
-        return next((name for span, name in zip(self._state.spans, self._state.ids, strict=True) if span.participant == participant and span.start_ms == start_ms), "")
+        return next(
+            (
+                name
+                for span, name in zip(self._state.spans, self._state.ids, strict=True)
+                if span.participant == participant and span.start_ms == start_ms
+            ),
+            "",
+        )
 
 
 def clock(ms: int) -> str:

@@ -28,10 +28,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from extractors.cues import LABELS
-from extractors.errors import InputError
 from msgspec import Struct
 
+from extractors.cues import LABELS
+from extractors.errors import InputError
 from streams.policy import ROLES, normal_role
 
 MEASURES = ("valence", "arousal", "dominance", "intensity")
@@ -61,10 +61,15 @@ class Rule(Struct, frozen=True):
 
     def condition(self) -> str:
         """The rule in words, for explanations."""
-        span = {"falls_by": f" within {_seconds(self.within_ms)}", "at_least": "" if self.subject == "silence" else f" within {_seconds(self.within_ms)}"}
+        span = {
+            "falls_by": f" within {_seconds(self.within_ms)}",
+            "at_least": "" if self.subject == "silence" else f" within {_seconds(self.within_ms)}",
+        }
         size = _seconds(int(self.threshold)) if self.subject == "silence" else f"{self.threshold:g}"
         words = {"above": "above", "below": "below", "falls_by": "falls by", "at_least": "at least"}[self.compare]
-        return f"{self.subject} {words} {size}{span.get(self.compare, '')}" + (f" for {_seconds(self.for_ms)}" if self.for_ms else "")
+        return f"{self.subject} {words} {size}{span.get(self.compare, '')}" + (
+            f" for {_seconds(self.for_ms)}" if self.for_ms else ""
+        )
 
 
 def load(path: Path) -> tuple[Rule, ...]:
@@ -83,7 +88,11 @@ def parse(text: str, where: str = "rules") -> tuple[Rule, ...]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"rules are not YAML: {getattr(error, 'problem', None) or error}", where=where + line, cure="see `affectstream alerts --help`") from error
+        raise InputError(
+            f"rules are not YAML: {getattr(error, 'problem', None) or error}",
+            where=where + line,
+            cure="see `affectstream alerts --help`",
+        ) from error
     document = _Node(root, where)
     rules = tuple(_rule(node) for node in document.entry("rules", required=True).items())
     document.only(("rules",))
@@ -116,7 +125,9 @@ class _Node:
         for key, value in self._map().items():
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
-                raise value.error(f"unknown key `{key}`", f"did you mean `{near[0]}`?" if near else f"use {', '.join(known)}")
+                raise value.error(
+                    f"unknown key `{key}`", f"did you mean `{near[0]}`?" if near else f"use {', '.join(known)}"
+                )
 
     def entry(self, key: str, *, required: bool = False) -> _Node:
         found = self._map().get(key)
@@ -144,7 +155,9 @@ class _Node:
         value = self.text()
         if value not in known:
             near = difflib.get_close_matches(value, known, 1)
-            raise self.error(f"unknown {what} `{value}`", f"did you mean `{near[0]}`?" if near else f"use {', '.join(known)}")
+            raise self.error(
+                f"unknown {what} `{value}`", f"did you mean `{near[0]}`?" if near else f"use {', '.join(known)}"
+            )
         return value
 
     def number(self, low: float, high: float) -> float:
@@ -171,12 +184,20 @@ def _rule(node: _Node) -> Rule:
     release = node.entry("release")
     highest = 3_600_000.0 if kind == "metric" else 2.0
     opposite = _default_release(compare, threshold)
-    for field, allowed in (("for", compare in ("above", "below")), ("within", compare == "falls_by" or subject == "interruptions")):
+    for field, allowed in (
+        ("for", compare in ("above", "below")),
+        ("within", compare == "falls_by" or subject == "interruptions"),
+    ):
         if node.entry(field).given and not allowed:
             raise node.entry(field).error(f"`{field}` does not fit {subject} {compare}", f"leave out `{field}`")
     return Rule(
-        name=name, kind=kind, subject=subject, compare=compare, threshold=threshold,  # type: ignore[arg-type]
-        release=release.number(-highest, highest) if release.given else opposite, role=role,
+        name=name,
+        kind=kind,
+        subject=subject,
+        compare=compare,
+        threshold=threshold,  # type: ignore[arg-type]
+        release=release.number(-highest, highest) if release.given else opposite,
+        role=role,
         for_ms=node.entry("for").duration() if node.entry("for").given else 0,
         within_ms=node.entry("within").duration() if node.entry("within").given else 60_000,
         cooldown_ms=node.entry("cooldown").duration() if node.entry("cooldown").given else 60_000,
@@ -190,7 +211,9 @@ def _condition(when: _Node) -> tuple[str, str, str, float]:
     if len(kinds) != 1:
         raise when.error("a condition is about one thing", "write one of label, measure or metric")
     kind = kinds[0]
-    subject = when.entry(kind).choice({"label": (*LABELS, "contempt"), "measure": MEASURES, "metric": METRICS}[kind], kind)
+    subject = when.entry(kind).choice(
+        {"label": (*LABELS, "contempt"), "measure": MEASURES, "metric": METRICS}[kind], kind
+    )
     allowed = {"label": ("above",), "measure": ("above", "below", "falls_by"), "metric": ("at_least",)}[kind]
     when.only((kind, *allowed))
     compares = [key for key in keys if key in allowed]
@@ -200,7 +223,12 @@ def _condition(when: _Node) -> tuple[str, str, str, float]:
     if subject == "silence":
         return kind, subject, compares[0], float(value.duration())
     low, high = {"label": (0.0, 1.0), "measure": (-1.0, 1.0), "metric": (1.0, 1000.0)}[kind]
-    return kind, subject, compares[0], value.number(0.0 if compares[0] == "falls_by" else low, 2.0 if compares[0] == "falls_by" else high)
+    return (
+        kind,
+        subject,
+        compares[0],
+        value.number(0.0 if compares[0] == "falls_by" else low, 2.0 if compares[0] == "falls_by" else high),
+    )
 
 
 def _role(node: _Node, kind: str) -> str | None:
@@ -211,13 +239,17 @@ def _role(node: _Node, kind: str) -> str | None:
         near = difflib.get_close_matches(role, ROLES, 1)
         raise node.error(f"unknown role `{role}`", f"did you mean `{near[0]}`?" if near else f"use {', '.join(ROLES)}")
     if kind != "metric" and role in _PROTECTED:
-        raise node.error(f"no alert can be about the emotion of role `{role}`", "leave the rule out, or make it about a metric")
+        raise node.error(
+            f"no alert can be about the emotion of role `{role}`", "leave the rule out, or make it about a metric"
+        )
     return role
 
 
 def _default_release(compare: str, threshold: float) -> float:
     """Without a stated hysteresis an alert closes a tenth below (or above) where it opened."""
-    return {"above": threshold - 0.1, "below": threshold + 0.1, "falls_by": threshold / 2, "at_least": threshold}[compare]
+    return {"above": threshold - 0.1, "below": threshold + 0.1, "falls_by": threshold / 2, "at_least": threshold}[
+        compare
+    ]
 
 
 def _seconds(ms: int) -> str:

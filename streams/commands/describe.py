@@ -20,7 +20,12 @@ def schema(what: str) -> None:
 
 
 @click.command()
-@click.option("--policy", "policy_file", type=click.Path(path_type=Path, dir_okay=False), help="Policy file (TOML) to check and show; the built-in one otherwise.")
+@click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Policy file (TOML) to check and show; the built-in one otherwise.",
+)
 @click.option("--live", is_flag=True, help="Show the decisions for live calls, where notice has to be stated.")
 def policy(policy_file: Path | None, live: bool) -> None:
     """Show who is analysed for what, and check a policy file.
@@ -49,6 +54,14 @@ def policy(policy_file: Path | None, live: bool) -> None:
         decision = decide([Participant(role, role)], rules, live=live)
         mine = decision[role]
         emotion = "observables only" if mine.observables_only else "yes" if mine.emotion else "no"
-        table.add_row(role, "yes" if mine.transcribe else "no", "yes" if mine.measure else "no", emotion, mine.exception or mine.reason)
+        table.add_row(
+            role,
+            "yes" if mine.transcribe else "no",
+            "yes" if mine.measure else "no",
+            emotion,
+            mine.exception or mine.reason,
+        )
     Console().print(table)
-    click.echo(f"Faces that belong to nobody declared ({UNJOINED_FACES}) are analysed only where everybody in the session may be.")
+    click.echo(
+        f"Faces that belong to nobody declared ({UNJOINED_FACES}) are analysed only where everybody in the session may be."
+    )

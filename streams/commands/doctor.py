@@ -10,12 +10,29 @@ import platform
 import shutil
 
 import click
-from extractors import registry
 from rich.console import Console
 from rich.table import Table
 
-_LIBRARIES = ("torch", "torchaudio", "faust-streaming", "faster-whisper", "ctranslate2", "opencv-python", "av", "onnxruntime", "ai-edge-litert", "numpy")
-_IMPORTS = {"faust-streaming": "faust", "faster-whisper": "faster_whisper", "opencv-python": "cv2", "ai-edge-litert": "ai_edge_litert.interpreter"}
+from extractors import registry
+
+_LIBRARIES = (
+    "torch",
+    "torchaudio",
+    "faust-streaming",
+    "faster-whisper",
+    "ctranslate2",
+    "opencv-python",
+    "av",
+    "onnxruntime",
+    "ai-edge-litert",
+    "numpy",
+)
+_IMPORTS = {
+    "faust-streaming": "faust",
+    "faster-whisper": "faster_whisper",
+    "opencv-python": "cv2",
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+}
 
 
 @click.command()
@@ -24,13 +41,23 @@ def doctor(as_json: bool) -> int:
     """Check libraries, models, GPU and tools; status 2 when something the default profile needs is missing."""
     rows = [*map(_library, _LIBRARIES), *_models(), _gpu(), *map(_tool, ("chromium", "java", "mvn"))]
     if as_json:
-        click.echo(json.dumps([{"check": name, "ok": ok, "detail": detail, "needed": needed} for name, ok, detail, needed in rows]))
+        click.echo(
+            json.dumps(
+                [{"check": name, "ok": ok, "detail": detail, "needed": needed} for name, ok, detail, needed in rows]
+            )
+        )
     else:
-        table = Table(title=f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores")
+        table = Table(
+            title=f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+        )
         for column in ("check", "", "detail"):
             table.add_column(column)
         for name, ok, detail, needed in rows:
-            table.add_row(name, "[green]ok[/green]" if ok else "[red]missing[/red]" if needed else "[yellow]absent[/yellow]", detail)
+            table.add_row(
+                name,
+                "[green]ok[/green]" if ok else "[red]missing[/red]" if needed else "[yellow]absent[/yellow]",
+                detail,
+            )
         Console().print(table)
     return 2 if any(needed and not ok for _, ok, _, needed in rows) else 0
 
@@ -48,7 +75,9 @@ def _models() -> list[tuple[str, bool, str, bool]]:
     rows = []
     for name, model in registry.MODELS.items():
         found = registry.installed(name)
-        rows.append((f"model {name}", found.path is not None, found.problem or found.place, "bundled" in model.profiles))
+        rows.append(
+            (f"model {name}", found.path is not None, found.problem or found.place, "bundled" in model.profiles)
+        )
     return rows
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import click
 import msgspec
+
 from extractors.errors import InputError
 
 bootstrap_option = click.option("--bootstrap", metavar="HOST:PORT[,…]", help="Kafka bootstrap servers.")

@@ -12,10 +12,11 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from extractors.errors import AffectstreamError, InputError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from extractors.errors import AffectstreamError, InputError
 
 FORMATS = ("jsonl", "parquet", "vtt", "emotionml", "html")
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
+from msgspec import Struct
+
 from extractors.cues import Posterior, SpeechCues, Transcript, Word
 from extractors.speech.models import SpeechModels
 from extractors.speech.prosody import Baseline, envelope_db, measure
 from extractors.speech.quality import assess
 from extractors.speech.whisper import EncodedUtterance
-from msgspec import Struct
-
 from streams.records import Decision, Output, SessionEnd, SessionStart, SpeechCueRecord, Utterance, Watermark
 
 NOTHING = Decision(transcribe=False, measure=False, emotion=False, reason="no policy decision for this participant")
@@ -79,7 +79,11 @@ class HearStage:
     def restore(self, state: bytes) -> None:
         for name, saved in msgspec.msgpack.decode(state, type=dict[str, _SpeakerState]).items():
             speaker = self._speakers[name] = _Speaker()
-            speaker.language, speaker.utterances, speaker.last_index = saved.language, saved.utterances, saved.last_index
+            speaker.language, speaker.utterances, speaker.last_index = (
+                saved.language,
+                saved.utterances,
+                saved.last_index,
+            )
             speaker.baseline.restore(saved.baseline)
 
     def _speaker(self, participant: str) -> _Speaker:
@@ -100,11 +104,16 @@ class HearStage:
         pcm = [np.frombuffer(utterance.payload, dtype="<i2") for utterance in utterances]
         decisions = [self._decision(utterance.participant) for utterance in utterances]
         needed = [i for i, d in enumerate(decisions) if d.transcribe or d.emotion]
-        encoded = dict(zip(needed, self._models.encode([(pcm[i], utterances[i].speech_probability) for i in needed]), strict=True))
+        encoded = dict(
+            zip(needed, self._models.encode([(pcm[i], utterances[i].speech_probability) for i in needed]), strict=True)
+        )
         spoken = self._transcribe(utterances, encoded)
         classified = self._classify_text(utterances, decisions, spoken)
         return [
-            (id(utterance), self._record(utterance, pcm[i], decisions[i], encoded.get(i), spoken.get(i), classified.get(i)))
+            (
+                id(utterance),
+                self._record(utterance, pcm[i], decisions[i], encoded.get(i), spoken.get(i), classified.get(i)),
+            )
             for i, utterance in enumerate(utterances)
         ]
 
@@ -129,13 +138,24 @@ class HearStage:
             speaker.language = {code: round(value, 4) for code, value in total.items()}
         return min(total, key=lambda code: (-total[code], code))
 
-    def _classify_text(self, utterances: list[Utterance], decisions: list[Decision], spoken: dict[int, Transcript]) -> dict[int, Posterior]:
+    def _classify_text(
+        self, utterances: list[Utterance], decisions: list[Decision], spoken: dict[int, Transcript]
+    ) -> dict[int, Posterior]:
         members = [i for i, transcript in spoken.items() if transcript.text and decisions[i].emotion]
-        return dict(zip(members, self._models.text.classify([spoken[i].text for i in members]), strict=True)) if members else {}
+        return (
+            dict(zip(members, self._models.text.classify([spoken[i].text for i in members]), strict=True))
+            if members
+            else {}
+        )
 
     def _record(
-        self, utterance: Utterance, pcm: np.ndarray, decision: Decision, encoded: EncodedUtterance | None,
-        transcript: Transcript | None, text_emotion: Posterior | None,
+        self,
+        utterance: Utterance,
+        pcm: np.ndarray,
+        decision: Decision,
+        encoded: EncodedUtterance | None,
+        transcript: Transcript | None,
+        text_emotion: Posterior | None,
     ) -> SpeechCueRecord:
         skipped: dict[str, str] = {}
         quality = assess(pcm)
@@ -156,12 +176,23 @@ class HearStage:
                 skipped["speech_emotion"] = f"not speech: {rejected}"
             else:
                 speech_emotion = self._models.emotion.classify(encoded.states, prosody)
-                speech_emotion = msgspec.structs.replace(speech_emotion, quality=round(speech_emotion.quality * quality.score, 4))
+                speech_emotion = msgspec.structs.replace(
+                    speech_emotion, quality=round(speech_emotion.quality * quality.score, 4)
+                )
         cues = SpeechCues(
-            utterance.start_ms, utterance.end_ms, quality, _shifted(transcript, utterance.start_ms) if decision.transcribe else None,
-            prosody, speech_emotion, text_emotion, envelope_db(pcm), skipped,
+            utterance.start_ms,
+            utterance.end_ms,
+            quality,
+            _shifted(transcript, utterance.start_ms) if decision.transcribe else None,
+            prosody,
+            speech_emotion,
+            text_emotion,
+            envelope_db(pcm),
+            skipped,
         )
-        return SpeechCueRecord(utterance.session, utterance.participant, utterance.source, utterance.index, cues, utterance.partial)
+        return SpeechCueRecord(
+            utterance.session, utterance.participant, utterance.source, utterance.index, cues, utterance.partial
+        )
 
 
 def _shifted(transcript: Transcript | None, offset_ms: int) -> Transcript | None:
@@ -169,7 +200,12 @@ def _shifted(transcript: Transcript | None, offset_ms: int) -> Transcript | None
     if transcript is None:
         return None
     words = tuple(
-        Word(word.text, None if word.start_ms is None else word.start_ms + offset_ms, None if word.end_ms is None else word.end_ms + offset_ms, word.probability)
+        Word(
+            word.text,
+            None if word.start_ms is None else word.start_ms + offset_ms,
+            None if word.end_ms is None else word.end_ms + offset_ms,
+            word.probability,
+        )
         for word in transcript.words
     )
     return msgspec.structs.replace(transcript, words=words)

@@ -8,14 +8,13 @@ from typing import Literal
 import cv2
 import msgspec
 import numpy as np
-from extractors.errors import InputError
-from extractors.face.analyse import FaceAnalyser
 from msgspec import Struct
 
+from extractors.errors import InputError
+from extractors.face.analyse import FaceAnalyser
 from streams.policy import UNJOINED_FACES
 from streams.records import Decision, FaceCueRecord, Output, SessionEnd, SessionStart, SourceEnd, VideoFrame, Watermark
 from streams.stages.segment import WATERMARK_STEP_MS
-
 
 Depth = Literal["express", "observe"]
 """How far a face is read: up to its expression, or action units and pose without any emotion label."""
@@ -74,7 +73,12 @@ class LookStage:
 
     def snapshot(self) -> bytes:
         states = {
-            name: _SourceState(source.last_seq, source.watermark_ms, source.ended, source.analyser.snapshot() if source.analyser else b"")
+            name: _SourceState(
+                source.last_seq,
+                source.watermark_ms,
+                source.ended,
+                source.analyser.snapshot() if source.analyser else b"",
+            )
             for name, source in self._sources.items()
         }
         return msgspec.msgpack.encode(states)
@@ -96,7 +100,9 @@ class LookStage:
             if source.analyser is None:
                 source.analyser = FaceAnalyser(max_faces=self._max_faces)
             faces = source.analyser.process(picture(frame), frame.media_ms, source.depth)
-            outputs.append(FaceCueRecord(frame.session, frame.source, frame.seq, frame.media_ms, frame.width, frame.height, faces))
+            outputs.append(
+                FaceCueRecord(frame.session, frame.source, frame.seq, frame.media_ms, frame.width, frame.height, faces)
+            )
         reached = frame.media_ms // WATERMARK_STEP_MS * WATERMARK_STEP_MS
         if reached > source.watermark_ms:
             source.watermark_ms = reached
@@ -121,8 +127,16 @@ def picture(frame: VideoFrame) -> np.ndarray:
     if frame.codec == "jpeg":
         decoded = cv2.imdecode(np.frombuffer(frame.payload, np.uint8), cv2.IMREAD_COLOR)
         if decoded is None:
-            raise InputError("video frame is not a JPEG picture", where=f"{frame.source} frame {frame.seq}", cure="send JPEG or bgr24")
+            raise InputError(
+                "video frame is not a JPEG picture",
+                where=f"{frame.source} frame {frame.seq}",
+                cure="send JPEG or bgr24",
+            )
         return decoded
     if len(frame.payload) != frame.width * frame.height * 3:
-        raise InputError("video frame has the wrong size", where=f"{frame.source} frame {frame.seq}", cure="send height*width*3 bytes of bgr24")
+        raise InputError(
+            "video frame has the wrong size",
+            where=f"{frame.source} frame {frame.seq}",
+            cure="send height*width*3 bytes of bgr24",
+        )
     return np.frombuffer(frame.payload, np.uint8).reshape(frame.height, frame.width, 3)

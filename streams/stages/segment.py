@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 import numpy as np
-from extractors.speech.resample import StreamingResampler, as_int16
-from extractors.speech.segment import Segment, Segmenter, SegmentOptions
 from msgspec import Struct
 
+from extractors.speech.resample import StreamingResampler, as_int16
+from extractors.speech.segment import Segment, Segmenter, SegmentOptions
 from streams.records import AudioChunk, Output, SessionEnd, SessionStart, SourceEnd, Utterance, Watermark
 
 RATE = 16_000
@@ -80,7 +80,17 @@ class SegmentStage:
 
     def snapshot(self) -> bytes:
         states = {
-            name: _SourceState(s.last_seq, s.index, s.watermark_ms, s.ended, s.rate, s.next_sample, s.base_ms, s.segmenter.snapshot(), s.resampler.snapshot() if s.resampler else b"")
+            name: _SourceState(
+                s.last_seq,
+                s.index,
+                s.watermark_ms,
+                s.ended,
+                s.rate,
+                s.next_sample,
+                s.base_ms,
+                s.segmenter.snapshot(),
+                s.resampler.snapshot() if s.resampler else b"",
+            )
             for name, s in self._sources.items()
         }
         return msgspec.msgpack.encode(states)
@@ -89,7 +99,12 @@ class SegmentStage:
         for name, saved in msgspec.msgpack.decode(state, type=dict[str, _SourceState]).items():
             source = self._sources[name]
             source.last_seq, source.index, source.watermark_ms = saved.last_seq, saved.index, saved.watermark_ms
-            source.ended, source.rate, source.next_sample, source.base_ms = saved.ended, saved.rate, saved.next_sample, saved.base_ms
+            source.ended, source.rate, source.next_sample, source.base_ms = (
+                saved.ended,
+                saved.rate,
+                saved.next_sample,
+                saved.base_ms,
+            )
             source.segmenter.restore(saved.segmenter)
             if saved.rate:
                 source.resampler = StreamingResampler(saved.rate, RATE)
@@ -118,7 +133,9 @@ class SegmentStage:
         return self._push(name, source, source.resampler.push(pcm))
 
     def _push(self, name: str, source: _Source, samples: np.ndarray) -> list[Output]:
-        outputs: list[Output] = [self._utterance(name, source, piece) for piece in source.segmenter.push(as_int16(samples))]
+        outputs: list[Output] = [
+            self._utterance(name, source, piece) for piece in source.segmenter.push(as_int16(samples))
+        ]
         reached = (source.base_ms + source.segmenter.read_ms) // WATERMARK_STEP_MS * WATERMARK_STEP_MS
         if reached > source.watermark_ms:
             source.watermark_ms = reached
@@ -139,10 +156,17 @@ class SegmentStage:
 
     def _utterance(self, name: str, source: _Source, piece: Segment) -> Utterance:
         utterance = Utterance(
-            self._session, source.participant, name, source.index, source.base_ms + piece.start_ms, source.base_ms + piece.end_ms,
-            piece.pcm.astype("<i2").tobytes(), piece.partial, piece.cut, round(piece.speech_probability, 4),
+            self._session,
+            source.participant,
+            name,
+            source.index,
+            source.base_ms + piece.start_ms,
+            source.base_ms + piece.end_ms,
+            piece.pcm.astype("<i2").tobytes(),
+            piece.partial,
+            piece.cut,
+            round(piece.speech_probability, 4),
         )
         if not piece.partial:
             source.index += 1
         return utterance
-

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+
 from extractors import registry
 from extractors.registry_table import MODELS, Member, Model, Part
 

@@ -13,7 +13,14 @@ def run(*arguments: str, cwd: Path | None = None, **environment: str) -> subproc
 
     command = [sys.executable, "-m", "streams.cli", *arguments]
     root = str(Path(__file__).resolve().parents[2])
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": root, **environment}, timeout=120)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": root, **environment},
+        timeout=120,
+    )
 
 
 def test_help_lists_every_command_and_says_what_labels_mean() -> None:
@@ -44,10 +51,14 @@ def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
     assert "fps" in run("replay", "x.wav", "--out", "o", cwd=tmp_path).stderr
     through = run("replay", "x.wav", "--out", "o", cwd=tmp_path, AFFECTSTREAM_REPLAY_FPS="5")
     assert "fps" not in through.stderr and through.returncode == 2
-    assert "fps" in run("replay", "x.wav", "--out", "o", "--fps", "0.2", cwd=tmp_path, AFFECTSTREAM_REPLAY_FPS="5").stderr
+    assert (
+        "fps" in run("replay", "x.wav", "--out", "o", "--fps", "0.2", cwd=tmp_path, AFFECTSTREAM_REPLAY_FPS="5").stderr
+    )
 
 
-@pytest.mark.parametrize("flag", [["--speed", "fast"], ["--from", "1:xx"], ["--format", "docx"], ["--channels", "left=custmer"]])
+@pytest.mark.parametrize(
+    "flag", [["--speed", "fast"], ["--from", "1:xx"], ["--format", "docx"], ["--channels", "left=custmer"]]
+)
 def test_bad_flags_end_with_status_2_and_their_cure(tmp_path: Path, flag: list[str]) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
     done = run("replay", "a.wav", "--out", "o", *flag, cwd=tmp_path)

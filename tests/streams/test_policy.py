@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from extractors.errors import InputError
 from streams.policy import EMPLOYEE_REASON, NOTICE_REASON, UNJOINED_FACES, audit, decide, load, normal_role
 from streams.records import Notice, Participant

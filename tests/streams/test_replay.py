@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
 from fusion.events import EmotionEvent
 from streams import policy
 from streams.egress.jsonl import encode_event, read_events
@@ -57,7 +58,9 @@ def lines(events: list[EmotionEvent]) -> bytes:
 
 def affectstream(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "streams.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=280)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=280
+    )
 
 
 def words(text: str) -> list[str]:
@@ -84,8 +87,13 @@ def test_every_word_of_the_call_is_heard_on_the_right_side(call: Replay, sample_
 
 def test_the_employee_is_transcribed_and_nothing_about_his_emotion_exists(call: Replay) -> None:
     agent = [event for event in call.events if event.participant == "agent"]
-    assert agent and all(event.status == "withheld" and event.policy and "employees" in event.policy.reason for event in agent)
-    assert all(event.label is None and not event.probabilities and event.valence is None and not event.evidence for event in agent)
+    assert agent and all(
+        event.status == "withheld" and event.policy and "employees" in event.policy.reason for event in agent
+    )
+    assert all(
+        event.label is None and not event.probabilities and event.valence is None and not event.evidence
+        for event in agent
+    )
     assert any(event.transcript for event in agent)
 
 
@@ -130,23 +138,38 @@ def results(tmp_path_factory: pytest.TempPathFactory, sample_call: Path) -> Iter
     """What the command leaves for two recordings, one of them no recording."""
     folder = tmp_path_factory.mktemp("results")
     (folder / "notes.wav").write_text("this is no recording")
-    done = affectstream("replay", "notes.wav", str(sample_call), "--channels", CALL, "--out", "out", "--to", "32", cwd=folder)
+    done = affectstream(
+        "replay", "notes.wav", str(sample_call), "--channels", CALL, "--out", "out", "--to", "32", cwd=folder
+    )
     assert done.returncode == 2 and "notes.wav" in done.stderr and "Traceback" not in done.stderr
     yield folder
 
 
 def test_one_bad_recording_does_not_stop_the_others(results: Path) -> None:
     names = {path.name for path in (results / "out" / "support_call").iterdir()}
-    assert names == {"events.jsonl", "events.parquet", "transcript.vtt", "emotion.vtt", "emotion.xml", "report.html", "summary.json"}
+    assert names == {
+        "events.jsonl",
+        "events.parquet",
+        "transcript.vtt",
+        "emotion.vtt",
+        "emotion.xml",
+        "report.html",
+        "summary.json",
+    }
     assert json.loads((results / "out/support_call/summary.json").read_text())["status"] == "complete"
 
 
 def test_all_formats_tell_the_same(results: Path) -> None:
     folder = results / "out" / "support_call"
     events = list(read_events(folder / "events.jsonl"))
-    assert events and pq.read_table(folder / "events.parquet").column("id").to_pylist() == [event.id for event in events]
+    assert events and pq.read_table(folder / "events.parquet").column("id").to_pylist() == [
+        event.id for event in events
+    ]
     text = next(event.transcript.text for event in events if event.transcript and event.transcript.text)
-    assert text.split()[0] in (folder / "transcript.vtt").read_text() and text.split()[0] in (folder / "report.html").read_text()
+    assert (
+        text.split()[0] in (folder / "transcript.vtt").read_text()
+        and text.split()[0] in (folder / "report.html").read_text()
+    )
     assert (folder / "report.html").stat().st_size < 2_000_000
 
 
@@ -167,8 +190,26 @@ def test_resume_skips_what_is_done_and_runs_what_changed(results: Path, sample_c
 
 
 def test_ctrl_c_leaves_valid_output_of_what_is_done(tmp_path: Path, sample_call: Path) -> None:
-    command = [sys.executable, "-m", "streams.cli", "replay", str(sample_call), "--channels", CALL, "--out", "out", "--speed", "1.0"]
-    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    command = [
+        sys.executable,
+        "-m",
+        "streams.cli",
+        "replay",
+        str(sample_call),
+        "--channels",
+        CALL,
+        "--out",
+        "out",
+        "--speed",
+        "1.0",
+    ]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     growing = tmp_path / "out" / "support_call" / "events.jsonl.part"
     for _ in range(600):
         if growing.is_file() and growing.stat().st_size:

@@ -2,10 +2,11 @@
 
 import msgspec
 import pytest
-from extractors.errors import InputError
-from fusion.events import EmotionEvent, EventTranscript, event_id
 from hypothesis import given
 from hypothesis import strategies as st
+
+from extractors.errors import InputError
+from fusion.events import EmotionEvent, EventTranscript, event_id
 from streams.alerts.engine import Alert, AlertStage
 from streams.alerts.rules import parse
 from streams.records import Participant, SessionEnd, SessionStart
@@ -33,14 +34,34 @@ rules:
 )
 
 
-def said(start_s: float, end_s: float, *, anger: float = 0.0, valence: float = 0.0, who: str = "customer", words: str = "well this is what I said", status: str = "final") -> EmotionEvent:
+def said(
+    start_s: float,
+    end_s: float,
+    *,
+    anger: float = 0.0,
+    valence: float = 0.0,
+    who: str = "customer",
+    words: str = "well this is what I said",
+    status: str = "final",
+) -> EmotionEvent:
     start, end = round(start_s * 1000), round(end_s * 1000)
     role = "customer" if who == "customer" else "employee"
     withheld = who == "agent"
     return EmotionEvent(
-        event_id("s", who, start, "utterance"), 1000, "withheld" if withheld else status, "s", who, role, "utterance", start, end,  # type: ignore[arg-type]
-        label=None if withheld else "anger" if anger > 0.5 else "neutral", probabilities={} if withheld else {"anger": anger, "neutral": 1 - anger},
-        valence=None if withheld else valence, transcript=EventTranscript(words, "en"), explanation="" if withheld else f"anger at {anger}",
+        event_id("s", who, start, "utterance"),
+        1000,
+        "withheld" if withheld else status,
+        "s",
+        who,
+        role,
+        "utterance",
+        start,
+        end,  # type: ignore[arg-type]
+        label=None if withheld else "anger" if anger > 0.5 else "neutral",
+        probabilities={} if withheld else {"anger": anger, "neutral": 1 - anger},
+        valence=None if withheld else valence,
+        transcript=EventTranscript(words, "en"),
+        explanation="" if withheld else f"anger at {anger}",
     )
 
 
@@ -59,17 +80,31 @@ def test_anger_fires_after_ten_seconds_without_a_break_and_closes_below_the_rele
     lasting = [said(0, 6, anger=0.7), said(6, 11, anger=0.9), said(12, 14, anger=0.5), said(15, 18, anger=0.2)]
     assert named(fired(lasting), "angry") == [("open", 11000, None), ("closed", 11000, 15000)]
     opened = fired(lasting)[0]
-    assert opened.value == 0.9 and opened.start_ms == 0 and len(opened.evidence) == 2 and "anger at 0.9" in opened.explanation
+    assert (
+        opened.value == 0.9
+        and opened.start_ms == 0
+        and len(opened.evidence) == 2
+        and "anger at 0.9" in opened.explanation
+    )
 
 
 def test_cooldown_holds_back_a_second_alert() -> None:
-    again = [said(0, 11, anger=0.9), said(12, 14, anger=0.1), said(15, 27, anger=0.9), said(28, 29, anger=0.1), said(30, 45, anger=0.9)]
+    again = [
+        said(0, 11, anger=0.9),
+        said(12, 14, anger=0.1),
+        said(15, 27, anger=0.9),
+        said(28, 29, anger=0.1),
+        said(30, 45, anger=0.9),
+    ]
     assert [status for status, *_ in named(fired(again), "angry")] == ["open", "closed", "open", "closed"]
     assert named(fired(again), "angry")[2][1] == 45000
 
 
 def test_valence_falling_is_judged_within_its_window() -> None:
-    assert [s for s, *_ in named(fired([said(0, 5, valence=0.4), said(20, 25, valence=-0.2)]), "falling")] == ["open", "closed"]
+    assert [s for s, *_ in named(fired([said(0, 5, valence=0.4), said(20, 25, valence=-0.2)]), "falling")] == [
+        "open",
+        "closed",
+    ]
     assert named(fired([said(0, 5, valence=0.4), said(40, 45, valence=-0.2)]), "falling") == []
 
 
@@ -97,8 +132,15 @@ def test_partial_repeated_and_withheld_events_fire_nothing() -> None:
     assert [a for a in fired([said(0, 30, who="agent", anger=0.9)]) if a.rule == "angry"] == []
 
 
-@given(st.lists(st.tuples(st.floats(0.5, 12), st.floats(0, 8), st.floats(0, 1), st.floats(-1, 1), st.booleans()), max_size=14), st.integers(0, 14))
-def test_a_restart_anywhere_gives_the_same_alerts(turns: list[tuple[float, float, float, float, bool]], cut: int) -> None:
+@given(
+    st.lists(
+        st.tuples(st.floats(0.5, 12), st.floats(0, 8), st.floats(0, 1), st.floats(-1, 1), st.booleans()), max_size=14
+    ),
+    st.integers(0, 14),
+)
+def test_a_restart_anywhere_gives_the_same_alerts(
+    turns: list[tuple[float, float, float, float, bool]], cut: int
+) -> None:
     events, now = [], 0.0
     for length, gap, anger, valence, agent in turns:
         events.append(said(now, now + length, anger=anger, valence=valence, who="agent" if agent else "customer"))
@@ -117,7 +159,11 @@ def test_a_restart_anywhere_gives_the_same_alerts(turns: list[tuple[float, float
         ("rules:\n  - name: a\n    when: {label: anger, above: 1.6}", 3, "from 0 to 1"),
         ("rules:\n  - name: a\n    when: {label: anger, above: 0.6}\n    for: soon", 4, "10s"),
         ("rules:\n  - name: a\n    when: {measure: valence, above: 0.6}\n    role: agent", 4, "leave the rule out"),
-        ("rules:\n  - name: a\n    when: {metric: silence, at_least: 3s}\n  - name: a\n    when: {metric: silence, at_least: 3s}", 2, "own name"),
+        (
+            "rules:\n  - name: a\n    when: {metric: silence, at_least: 3s}\n  - name: a\n    when: {metric: silence, at_least: 3s}",
+            2,
+            "own name",
+        ),
         ("rules:\n  - nam: a", 2, "did you mean `name`"),
         ("rules: [", 1, "alerts --help"),
         ("- a", 1, "key: value"),
