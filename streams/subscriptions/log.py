@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -66,10 +67,11 @@ class LogFeed:
 
 
 class AlertPublisher:
-    """Writes alerts onto the `alerts` topic; `send` may be called from any thread and never waits."""
+    """Writes alerts onto the `alerts` topic; `send` may be called from any thread and never waits. `settings` go to the producer."""
 
-    def __init__(self, bootstrap: str, *, namespace: str = "") -> None:
-        self._bootstrap, self._topic = bootstrap, namespace + "alerts"
+    def __init__(self, bootstrap: str, *, namespace: str = "", **settings: Any) -> None:
+        self._settings = {"bootstrap_servers": bootstrap, "acks": "all", "enable_idempotence": True} | settings
+        self._topic = namespace + "alerts"
         self._queue: asyncio.Queue[Alert] = asyncio.Queue(10_000)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: list[Alert] = []
@@ -91,7 +93,7 @@ class AlertPublisher:
 
     async def run(self) -> None:
         """Until cancelled."""
-        producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, acks="all", enable_idempotence=True)
+        producer = AIOKafkaProducer(**self._settings)
         await producer.start()
         try:
             with self._lock:
