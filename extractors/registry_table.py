@@ -270,6 +270,11 @@ _TABLE = (
         "docs/models/speech-emotion.md",
         own="extractors/weights/speech-emotion.safetensors",
     ),
+    Model(
+        "speech-emotion", "emotion of a voice", "7 calibrated shares from whisper-base states", "Apache-2.0", True,
+        (Member("speech-emotion.safetensors", 15_304, "6fa1878f411bee7d66323b28f24003352ff3fdb2bc6191ec5ed25b6e7dab1c25"),),
+        ("bundled",), "docs/models/speech-emotion.md", own="extractors/weights/speech-emotion.safetensors",
+    ),
 )
 
 MODELS: dict[str, Model] = {model.name: model for model in _TABLE}
