@@ -90,7 +90,7 @@ def test_lower_quality_moves_towards_the_prior(given_: dict[str, Posterior], nam
 def test_abstains_without_evidence_and_without_a_clear_label() -> None:
     assert POOL.fuse({}).label == UNKNOWN
     assert POOL.fuse({"text": posterior("anger", 0.9, quality=0.05)}).label == UNKNOWN
-    assert POOL.fuse({"text": posterior("anger", 0.3)}).label == UNKNOWN
+    assert POOL.fuse({"text": posterior("anger", 0.25)}).label == UNKNOWN
     assert POOL.fuse({"text": posterior("anger", 0.6)}).label == "anger"
 
 
