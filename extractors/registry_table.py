@@ -259,21 +259,16 @@ _TABLE = (
         "speech-emotion",
         "emotion of a voice",
         "7 calibrated shares on encoder states of whisper-base",
-        "free with citation (EmoDB)",
+        "Apache-2.0; trained on EmoDB (free with citation)",
         True,
         (
             Member(
-                "speech-emotion.safetensors", 15_304, "f536f13d373053f29fd1a65a95a72216e3d165a89f546823a2a2716ac3d92456"
+                "speech-emotion.safetensors", 15_304, "6fa1878f411bee7d66323b28f24003352ff3fdb2bc6191ec5ed25b6e7dab1c25"
             ),
         ),
         ("bundled",),
         "docs/models/speech-emotion.md",
         own="extractors/weights/speech-emotion.safetensors",
-    ),
-    Model(
-        "speech-emotion", "emotion of a voice", "7 calibrated shares from whisper-base states", "Apache-2.0", True,
-        (Member("speech-emotion.safetensors", 15_304, "6fa1878f411bee7d66323b28f24003352ff3fdb2bc6191ec5ed25b6e7dab1c25"),),
-        ("bundled",), "docs/models/speech-emotion.md", own="extractors/weights/speech-emotion.safetensors",
     ),
 )
 
