@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from extractors.errors import InputError
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command()
@@ -80,6 +81,7 @@ async def _serve(feed: Any, listener: socket.socket, token: str | None, bootstra
     if bootstrap:
         from streams.subscriptions.log import LogFeed
 
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line below
         tasks += [asyncio.create_task(part.run()) for part in (LogFeed(feed, bootstrap, namespace=namespace), publisher) if part is not None]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +123,7 @@ def _server(feed: Any, token: str | None) -> Any:
     from streams.subscriptions.app import Service
 
     config = uvicorn.Config(
-        create_app(Service(feed, token)), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2,
+        create_app(Service(feed, token, loopback_only=token is None)), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2,
         ws_ping_interval=20, ws_ping_timeout=20, ws_max_size=64 * 1024, ws_per_message_deflate=False, backlog=2048,
     )
     return uvicorn.Server(config)
@@ -143,7 +145,7 @@ def gateway_app(gateway: Any, feed: Any, token: str | None) -> Any:
         finally:
             await gateway.close()
 
-    service = Service(feed, token)
+    service = Service(feed, token, loopback_only=token is None)
     return Starlette(routes=[*ingest(gateway), *subscriptions(service), *pages(service)], lifespan=lifespan)
 
 

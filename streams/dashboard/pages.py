@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import jinja2
 from starlette.applications import Starlette
@@ -53,7 +53,7 @@ def routes(service: Service) -> list[BaseRoute]:
             given = request.query_params.get("token")
             if given is not None:  # out of the address and into the cookie, so that it lands in no history
                 kept = [(k, v) for k, v in request.query_params.multi_items() if k != "token"]
-                return _signed_in(service, request, given, str(request.url.replace_query_params(**dict(kept))) if kept else request.url.path)
+                return _signed_in(service, request, given, request.url.path + (f"?{urlencode(kept)}" if kept else ""))
             try:
                 tokens.check(service.token, bearer(request))
             except InputError as error:

@@ -37,6 +37,7 @@ from streams.subscriptions.reading import call_document, report_page, search
 HEARTBEAT_S = 10.0
 MAX_BODY = 16 * 1024
 _UNDERSTOOD = 'filters go into the address; only {"type": "ping"} is understood here'
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 COOKIE = "affectstream_token"
 _REPORT_HEADERS = {
     # The report brings its own script; it runs in an origin of its own, without access to this server.
@@ -49,10 +50,12 @@ _JSON_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store
 
 class Service(Struct):
     """What the routes need. `token` None: open to everybody who reaches the address. `allowed_origins`: pages of other
-    hosts that may connect from a browser."""
+    hosts that may connect from a browser. `loopback_only`: answer only to requests that name this machine (localhost, 127.0.0.1),
+    so that no page of another site can reach the server under a name of its own that it points here."""
 
     feed: Feed
     token: str | None = None
+    loopback_only: bool = False
     allowed_origins: tuple[str, ...] = ()
     heartbeat_s: float = HEARTBEAT_S
 
@@ -109,6 +112,8 @@ class _Api:
         return guarded
 
     def _allowed(self, connection: HTTPConnection) -> str:
+        if self._service.loopback_only and connection.url.hostname not in LOOPBACK:
+            raise Refusal(403, InputError("this server answers to its own machine only", where="host", cure="use http://127.0.0.1, or start it with a token"))
         try:
             return tokens.check(self._service.token, bearer(connection))
         except InputError as error:
@@ -215,7 +220,8 @@ class _Api:
 
     async def session(self, request: Request, visible: str) -> Response:
         session = self._known(request, visible)
-        return _json(await run_in_threadpool(call_document, self._feed, session))
+        wanted = request.query_params.get("events", "true") != "false"
+        return _json(await run_in_threadpool(call_document, self._feed, session, with_events=wanted))
 
     async def report(self, request: Request, visible: str) -> Response:
         session = self._known(request, visible)
@@ -311,4 +317,4 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json", headers=_JSON_HEADERS)
 
 
-__all__ = ["COOKIE", "HEARTBEAT_S", "MAX_TEXT", "Refusal", "Service", "Start", "bearer", "create_app", "routes"]
+__all__ = ["COOKIE", "HEARTBEAT_S", "LOOPBACK", "MAX_TEXT", "Refusal", "Service", "Start", "bearer", "create_app", "routes"]

@@ -41,8 +41,8 @@ class LogFeed:
             self._namespace + topic, bootstrap_servers=self._bootstrap, enable_auto_commit=False,
             auto_offset_reset="earliest" if self._since_start else "latest",
         )
-        await consumer.start()
         try:
+            await consumer.start()
             async for message in consumer:
                 try:
                     take(message.value or b"")
@@ -94,8 +94,8 @@ class AlertPublisher:
     async def run(self) -> None:
         """Until cancelled."""
         producer = AIOKafkaProducer(**self._settings)
-        await producer.start()
         try:
+            await producer.start()
             with self._lock:
                 self._loop = asyncio.get_running_loop()
                 for alert in self._early:

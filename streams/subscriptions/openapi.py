@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from typing import Any
 
 import msgspec
@@ -16,8 +17,6 @@ _ERROR = {"type": "object", "properties": {"error": {"type": "string"}, "cure": 
 
 def document() -> dict[str, Any]:
     """All paths of `streams.subscriptions.app.routes` with parameters, answers and the schemas of all messages."""
-    from affectstream import __version__
-
     messages = as_schema()
     (state, alert), more = msgspec.json.schema_components((SessionState, OpenAlert), ref_template="#/components/schemas/{name}")
     session = {"name": "session", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Id of the session, percent-encoded."}
@@ -40,7 +39,8 @@ def document() -> dict[str, Any]:
         "/v1/sessions/{session}": {"get": _operation(
             "One session: state, events, figures, headline", "", _object(
                 position={"type": "string"}, state=state, events={"type": "array", "items": {"$ref": "#/components/schemas/EmotionEvent"}},
-                headline={"type": "object"}, metrics={"type": "object"}), [session],
+                headline={"type": "object"}, metrics={"type": "object"}),
+            [session, {"name": "events", "in": "query", "schema": {"type": "string"}, "description": "false: without the events."}],
         )},
         "/v1/sessions/{session}/report": {"get": _operation("The report as one HTML page", "", {"text/html": {}}, [session])},
         "/v1/sessions/{session}/media": {"get": _operation("The recording, where it is served (ranges work)", "", {"application/octet-stream": {}}, [session])},
@@ -58,7 +58,7 @@ def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "affectstream subscriptions", "version": __version__,
+            "title": "affectstream subscriptions", "version": importlib.metadata.version("affectstream"),
             "description": "Emotion events, alerts and sessions. Labels describe expression as perceived, not what a person feels.",
         },
         "paths": paths,

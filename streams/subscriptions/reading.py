@@ -34,8 +34,9 @@ def events_of(feed: Feed, session: str) -> tuple[list[EmotionEvent], str]:
     return settled(e.event for e in entries if e.event is not None), feed.hub.position(head)
 
 
-def call_document(feed: Feed, session: str) -> dict[str, Any]:
-    """State, events, alerts, figures and headline of a session; `position` is where a subscription goes on."""
+def call_document(feed: Feed, session: str, *, with_events: bool = True) -> dict[str, Any]:
+    """State, events (left out where not wanted: a page that follows has them already), alerts, figures and headline of a
+    session; `position` is where a subscription goes on."""
     events, position = events_of(feed, session)
     state = feed.session(session)
     assert state is not None
@@ -43,7 +44,7 @@ def call_document(feed: Feed, session: str) -> dict[str, Any]:
     return {
         "position": position,
         "state": feed.state_of(session),
-        "events": msgspec.to_builtins(events),
+        "events": msgspec.to_builtins(events) if with_events else [],
         "headline": {"text": story.text, "at_ms": story.at_ms},
         "metrics": msgspec.to_builtins(conversation_metrics(spans_of(events), _length(state, events))),
     }

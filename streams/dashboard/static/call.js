@@ -185,10 +185,18 @@ const player = () => {
   media.addEventListener("error", () => { $("player").replaceChildren(el("span", { class: "quiet" }, "The recording cannot be played here.")); media = null; });
 };
 
-let due = 0;
+// The events are read once; afterwards they come by subscription and only state and figures are read again.
+let due = 0, complete = false;
+const merge = e => {
+  const i = events.findIndex(known => known.id === e.id);
+  if (i >= 0 && events[i].revision >= e.revision) return;
+  if (i >= 0) events[i] = e; else events.push(e);
+  events.sort((a, b) => a.start_ms - b.start_ms || a.end_ms - b.end_ms || (a.participant < b.participant ? -1 : 1));
+};
 const read = async () => {
-  call = await get(path);
-  events = call.events;
+  const whole = !complete;
+  call = await get(whole ? path : `${path}?events=false`);
+  if (whole) { events = call.events; complete = true; }
   for (const [id, p] of partials) if (p.end_ms <= call.state.position_ms - 30000 || find(id)) partials.delete(id);
   draw();
   player();
@@ -220,6 +228,8 @@ try {
   follow(call.position, { session }, message => {
     announce(message);
     if (message.type === "event" && message.event.status === "partial") { partials.set(message.event.id, message.event); if (call.state.state === "live") { list(); if (following) $("turns").scrollTop = 1e9; } return; }
+    if (message.type === "event") merge(message.event);
+    if (message.type === "missed" || (message.type === "replay" && message.reason)) complete = false;
     if (message.type === "alert") recount().catch(() => {});
     if (["event", "alert", "session", "missed", "replay"].includes(message.type)) soon();
   });

@@ -18,14 +18,13 @@ export class Curves {
   async update() {
     if (!window.Bokeh) return;
     if (this.busy) { this.again = true; return; }
-    this.busy = true;
+    this.busy = true; // at most one new document in two seconds
     try {
       const found = await get(this.path);
       if (JSON.stringify(found.rows) === this.rows) this.#renew(found);
       else await this.#embed(found);
     } finally {
-      this.busy = false;
-      if (this.again) { this.again = false; setTimeout(() => this.update(), 1500); }
+      setTimeout(() => { this.busy = false; if (this.again) { this.again = false; this.update().catch(() => {}); } }, 2000);
     }
   }
   async #embed(found) {

@@ -11,7 +11,7 @@ export const evidence = (event, person) => {
   const state = stateOf(event), kind = { face: "face while silent", music: "music", conversation: "conversation" }[event.kind];
   const parts = [
     el("p", { class: "when" }, `${clock(event.start_ms)} to ${clock(event.end_ms)} · ${name(event.participant)}${kind ? ` · ${kind}` : ""}${event.status === "partial" ? " · provisional" : ""}`),
-    el("p", { class: "what" }, chip(state), event.compound ?? "", event.context.shift && event.context.previous ? el("small", {}, `turned from ${event.context.previous}`) : null),
+    el("p", { class: "what" }, chip(state), event.compound ?? "", event.context.shift && event.context.previous && event.context.previous !== "unknown" ? el("small", {}, `turned from ${event.context.previous}`) : null),
   ];
   if (event.transcript?.text) parts.push(el("blockquote", { dir: "auto", lang: event.transcript.language || null }, event.transcript.text));
   if (state === "withheld") {

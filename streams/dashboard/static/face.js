@@ -4,7 +4,7 @@ import { el } from "/static/dom.js";
 // [where it acts on a 200 × 220 face (mirrored where `pair`), name]
 const UNITS = {
   AU1: [[82, 62], true, "inner brow raiser"], AU2: [[52, 60], true, "outer brow raiser"], AU4: [[88, 80], true, "brow lowerer"],
-  AU5: [[66, 84], true, "upper lid raiser"], AU6: [[46, 118], true, "cheek raiser"], AU7: [[64, 104], true, "lid tightener"],
+  AU5: [[66, 84], true, "upper lid raiser"], AU6: [[58, 122], true, "cheek raiser"], AU7: [[64, 104], true, "lid tightener"],
   AU9: [[89, 108], true, "nose wrinkler"], AU10: [[86, 144], true, "upper lip raiser"], AU12: [[56, 152], true, "lip corner puller"],
   AU14: [[58, 166], true, "dimpler"], AU15: [[64, 182], true, "lip corner depressor"], AU17: [[100, 196], false, "chin raiser"],
   AU18: [[100, 152], false, "lip pucker"], AU20: [[50, 170], true, "lip stretcher"], AU23: [[82, 168], true, "lip tightener"],

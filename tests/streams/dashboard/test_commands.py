@@ -105,7 +105,7 @@ def test_results_are_sessions_and_a_recording_is_served_only_with_its_own_conten
 @pytest.mark.models
 async def test_a_replay_can_be_watched_while_it_runs(tmp_path: Path, sample_call: Path, bundled_models: None) -> None:
     command = [sys.executable, "-m", "streams.cli", "replay", str(sample_call), "--out", str(tmp_path / "out"), "--channels", "left=customer,right=agent",
-               "--to", "14", "--speed", "4", "--serve", "--port", "0", "--format", "jsonl"]
+               "--to", "8", "--speed", "4", "--serve", "--port", "0", "--format", "jsonl"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
         assert process.stderr is not None
@@ -131,7 +131,7 @@ async def test_a_replay_can_be_watched_while_it_runs(tmp_path: Path, sample_call
 async def test_a_call_sent_to_the_gateway_is_on_its_dashboard(tmp_path: Path, sample_call: Path, bundled_models: None) -> None:
     with wave.open(str(sample_call)) as whole, wave.open(str(tmp_path / "short.wav"), "wb") as short:
         short.setparams(whole.getparams())
-        short.writeframes(whole.readframes(whole.getframerate() * 11))
+        short.writeframes(whole.readframes(whole.getframerate() * 8))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -184,6 +184,16 @@ async def test_tokens_open_expire_and_bind_to_a_session() -> None:
                 await client.session("b")
 
 
+async def test_without_a_token_only_requests_that_name_this_machine_are_answered() -> None:
+    with served(create_app(Service(feed_with("a"), loopback_only=True))) as url:
+        async with httpx.AsyncClient(base_url=url) as http:
+            assert (await http.get("/v1/sessions")).status_code == 200
+            rebound = await http.get("/v1/sessions", headers={"Host": "rebound.example:80"})
+            assert rebound.status_code == 403 and "127.0.0.1" in rebound.json()["cure"]
+        refusal = await refused("http://rebound.example/v1/events", host="127.0.0.1", port=int(url.rsplit(":", 1)[1]))
+        assert refusal["code"] == 4403
+
+
 async def test_alerts_fire_are_acknowledged_once_and_close() -> None:
     feed = feed_with("a", count=0)
     told: list[Any] = []
