@@ -72,6 +72,10 @@ class Rule(Struct, frozen=True):
         )
 
 
+DEFAULT = Path(__file__).with_name("default.yaml")
+"""Rules to begin with: angry customer, falling valence, interruptions, silence."""
+
+
 def load(path: Path) -> tuple[Rule, ...]:
     """Read a rules file. Raises `InputError` with file, line and cure for the first fault."""
     try:
@@ -195,7 +199,7 @@ def _rule(node: _Node) -> Rule:
         kind=kind,
         subject=subject,
         compare=compare,
-        threshold=threshold,  # type: ignore[arg-type]
+        threshold=threshold,
         release=release.number(-highest, highest) if release.given else opposite,
         role=role,
         for_ms=node.entry("for").duration() if node.entry("for").given else 0,
@@ -205,7 +209,7 @@ def _rule(node: _Node) -> Rule:
     )
 
 
-def _condition(when: _Node) -> tuple[str, str, str, float]:
+def _condition(when: _Node) -> tuple[Any, str, Any, float]:
     keys = when.keys()
     kinds = [key for key in keys if key in ("label", "measure", "metric")]
     if len(kinds) != 1:

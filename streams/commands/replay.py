@@ -81,7 +81,7 @@ def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float | No
 @click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="With --serve: alert rules in YAML.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per recording instead of the table.")
 @click.pass_context
-def replay(ctx: click.Context, media: tuple[Path, ...], out: Path | None, **flags: Any) -> int:
+def replay(ctx: click.Context, /, media: tuple[Path, ...], out: Path | None, **flags: Any) -> int:
     """Analyse recordings: wav, mp3, flac, ogg, m4a, mp4, mkv, webm, mov.
 
     Writes per recording events.jsonl, events.parquet, transcript.vtt, emotion.vtt, emotion.xml (EmotionML), report.html and summary.json.
