@@ -32,7 +32,7 @@ from streams.subscriptions.filters import MAX_TEXT, Filter, Start, parse, shown
 from streams.subscriptions.hub import Subscriber, encode
 from streams.subscriptions.messages import ErrorMessage, HeartbeatMessage
 from streams.subscriptions.openapi import document
-from streams.subscriptions.reading import call_document, report_page, search
+from streams.subscriptions.reading import call_document, list_options, report_page, search
 
 HEARTBEAT_S = 10.0
 MAX_BODY = 16 * 1024
@@ -209,8 +209,9 @@ class _Api:
     # Sessions
 
     async def sessions(self, request: Request, visible: str) -> Response:
-        states, position = self._feed.sessions()
-        return _json({"position": position, "now_ms": int(time.time() * 1000), "sessions": [s for s in states if visible in ("*", s["session"])]})
+        live_only, most = list_options(request.query_params.multi_items())
+        states, total, position = self._feed.sessions(live_only=live_only, most=most, visible=visible)
+        return _json({"position": position, "now_ms": int(time.time() * 1000), "total": total, "sessions": states})
 
     def _known(self, request: Request, visible: str) -> str:
         session: str = request.path_params["session"]

@@ -181,13 +181,16 @@ class Feed:
             newest = list(reversed(self._alerts.values()))
         return sorted(newest, key=lambda e: (e.alert.status != "open", e.acknowledged is not None))
 
-    def sessions(self) -> tuple[list[Any], str]:
-        """(states as plain data, live ones that need attention first; position of the stream), read together."""
+    def sessions(self, *, live_only: bool = False, most: int | None = None, visible: str = "*") -> tuple[list[Any], int, str]:
+        """(states as plain data, live ones that need attention first, at most `most` ended ones, newest first; how many
+        there are; position of the stream), read together."""
         import msgspec
 
         with self._lock:
-            ordered = sorted(self._calls.values(), key=lambda s: (s.state != "live", -s.attention, -s.started_wall_ms, s.session))
-            return [msgspec.to_builtins(state) for state in ordered], self.hub.position(self.hub.head)
+            of = [s for s in self._calls.values() if visible in ("*", s.session)]
+            live = sorted((s for s in of if s.state == "live"), key=lambda s: (-s.attention, -s.started_wall_ms, s.session))
+            ended = [] if live_only else sorted((s for s in of if s.state != "live"), key=lambda s: (-s.attention, -s.updated_wall_ms, s.session))
+            return [msgspec.to_builtins(state) for state in [*live, *ended[:most]]], len(of), self.hub.position(self.hub.head)
 
     def session(self, session: str) -> SessionState | None:
         with self._lock:

@@ -10,7 +10,7 @@ import msgspec
 from streams.subscriptions.calls import OpenAlert, SessionState
 from streams.subscriptions.filters import PARAMETERS
 from streams.subscriptions.messages import as_schema
-from streams.subscriptions.reading import SEARCH_PARAMETERS
+from streams.subscriptions.reading import LIST_PARAMETERS, SEARCH_PARAMETERS
 
 _ERROR = {"type": "object", "properties": {"error": {"type": "string"}, "cure": {"type": "string"}}, "required": ["error", "cure"]}
 
@@ -34,7 +34,8 @@ def document() -> dict[str, Any]:
         )},
         "/v1/sessions": {"get": _operation(
             "All sessions kept, live ones that need attention first", "`position` is where a subscription goes on without a gap (`after`).",
-            _object(position={"type": "string"}, now_ms={"type": "integer"}, sessions={"type": "array", "items": state}),
+            _object(position={"type": "string"}, now_ms={"type": "integer"}, total={"type": "integer"}, sessions={"type": "array", "items": state}),
+            [{"name": name, "in": "query", "description": text, "schema": {"type": "string"}} for name, text in LIST_PARAMETERS.items()],
         )},
         "/v1/sessions/{session}": {"get": _operation(
             "One session: state, events, figures, headline", "", _object(

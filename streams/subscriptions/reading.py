@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -26,6 +26,23 @@ SEARCH_PARAMETERS: dict[str, str] = {
     "confidence": "At least this confidence, 0 to 1.",
     "limit": "Most hits, 1 to 500 (default 100).",
 }
+
+
+LIST_PARAMETERS: dict[str, str] = {
+    "state": "live: only calls that are going on.",
+    "limit": "Most ended sessions, 1 to 500 (default all that are kept).",
+}
+
+
+def list_options(query: Iterable[tuple[str, str]]) -> tuple[bool, int | None]:
+    """(only live ones, most ended ones) of the list of sessions. Raises `InputError`."""
+    given = {key: value for key, value in query if key != "token"}
+    for key in given:
+        if key not in LIST_PARAMETERS:
+            raise unknown("filter", key, LIST_PARAMETERS, "query")
+    if given.get("state", "live") != "live":
+        raise unknown("state", given["state"], ("live",), "query, state")
+    return "state" in given, int(_number(given, "limit", 1, 500, 500)) if "limit" in given else None
 
 
 def events_of(feed: Feed, session: str) -> tuple[list[EmotionEvent], str]:

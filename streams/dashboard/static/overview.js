@@ -3,7 +3,8 @@ import { $, callHref, chip, clock, el, get, name, percent, say, signed, spark, w
 import { announce, count, first, follow, keys } from "/static/shell.js";
 
 const items = new Map();
-let states = [], now = 0;
+const ENDED = 60; // finished calls shown; the search finds the others
+let states = [], now = 0, total = 0, whole = true;
 
 const main = state => state.participants.filter(p => p.analysed).sort((a, b) => (b.role === "customer") - (a.role === "customer") || (a.valence ?? 1) - (b.valence ?? 1));
 const open = state => state.alerts.filter(a => a.alert.status === "open");
@@ -79,7 +80,8 @@ const render = () => {
     if (wanted.length !== list.children.length || wanted.some((li, i) => list.children[i] !== li)) list.replaceChildren(...wanted);
     return [el("h2", { class: "group" }, `${title} `, el("span", { class: "quiet" }, String(of.length))), list];
   });
-  box.replaceChildren(...lists.filter(Boolean).flat());
+  const more = total - states.length;
+  box.replaceChildren(...lists.filter(Boolean).flat(), ...(more > 0 ? [el("p", {}, `${more} more finished call${more === 1 ? "" : "s"}: `, el("a", { href: "/search" }, "search"), ".")] : []));
   if (focused !== undefined) items.get(focused)?.querySelector("a")?.focus({ preventScroll: true });
 };
 
@@ -88,8 +90,11 @@ const read = async () => {
   if (reading) { due ||= setTimeout(refresh, 300); return null; }
   reading = true;
   try {
-    const found = await get("/v1/sessions");
-    ({ sessions: states, now_ms: now } = found);
+    // Live calls change all the time; the finished ones are read again only when a session begins or ends.
+    const all = whole, found = await get(all ? `/v1/sessions?limit=${ENDED}` : "/v1/sessions?state=live");
+    ({ now_ms: now, total } = found);
+    if (all) whole = false;
+    states = all ? found.sessions : [...found.sessions, ...states.filter(s => s.state === "ended" && !found.sessions.some(l => l.session === s.session))];
     count(states.reduce((sum, s) => sum + open(s).filter(a => !a.acknowledged).length, 0));
     render();
     return found;
@@ -99,7 +104,7 @@ const refresh = () => { clearTimeout(due); due = 0; read().catch(() => {}); };
 const soon = () => { due ||= setTimeout(refresh, 300); };
 
 const found = await first(read);
-follow(found.position, { finals_only: "true" }, message => { announce(message); if (message.type !== "heartbeat") soon(); });
+follow(found.position, { finals_only: "true" }, message => { announce(message); if (message.type === "heartbeat") return; whole ||= message.type !== "event"; soon(); });
 setInterval(() => { if (!document.hidden && states.some(s => s.state === "live")) soon(); }, 1000);
 const step = by => {
   const links = [...document.querySelectorAll(".call .id a")], at = links.indexOf(document.activeElement);

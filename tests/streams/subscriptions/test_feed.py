@@ -121,3 +121,13 @@ def test_what_the_hub_forgets_the_feed_forgets() -> None:
         feed.event(said(f"s{k}", 0, 1))
         feed.end(SessionEnd(f"s{k}"))
     assert len(feed.sessions()[0]) == 3 and len(feed._revisions) == len(feed._reached) == 3 and not feed._stages
+
+
+def test_the_list_of_sessions_can_be_kept_short() -> None:
+    feed = Feed()
+    for k in range(10):
+        feed.open(begun(f"s{k}"))
+        if k % 2:
+            feed.end(SessionEnd(f"s{k}"))
+    assert [s["state"] for s in feed.sessions(most=2)[0]] == ["live"] * 5 + ["ended"] * 2
+    assert len(feed.sessions(live_only=True)[0]) == 5 and feed.sessions(most=2)[1] == 10 and len(feed.sessions(visible="s3")[0]) == 1

@@ -136,6 +136,7 @@ async def test_bad_requests_get_a_clear_error_and_disturb_nobody() -> None:
                              "/v1/sessions/" + "x" * 5000, "/v1/sessions/%ff%fe"):
                     answer = await http.get(path)
                     assert answer.status_code == 404 and answer.headers["content-type"] == "application/json" and answer.json()["cure"], path
+                assert (await http.get("/v1/sessions?state=lve")).json()["cure"] == "did you mean `live`?"
                 assert (await http.get("/v1/search?lable=anger")).json()["cure"].startswith("did you mean `label`")
                 assert (await http.post("/v1/alerts/none/acknowledge", content=b"{")).status_code == 400
                 assert (await http.post("/v1/alerts/none/acknowledge", content=b"x" * 100_000)).status_code == 413
