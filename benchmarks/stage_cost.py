@@ -5,7 +5,7 @@ peak memory (with the models it loads, without the stream engine) are its own. C
 process and hardly depends on what else the machine does. Printed is the median of the runs.
 
     python -m benchmarks.stage_cost [--quick] [--runs 3] [--media CALL] [--channels …] [--video CLIP]
-        [--stages segment,hear,look,fuse] [--write deploy/measured.json]
+        [--stages segment,hear,look,fuse,alert] [--write deploy/measured.json]
 
 `--write` puts the figures, the command and the machine into the file that `affectstream sizing` reads.
 """
@@ -37,11 +37,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one run instead of the median of --runs")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--media", type=Path, default=ROOT / "samples" / "support_call.wav", help="call for segment, hear and fuse")
+    parser.add_argument("--media", type=Path, default=ROOT / "samples" / "support_call.wav", help="call for segment, hear, fuse and alert")
     parser.add_argument("--channels", default="left=customer,right=customer")
     parser.add_argument("--video", type=Path, default=ROOT / "samples" / "composed_clip.mp4", help="clip with a face for look")
     parser.add_argument("--profile", default="bundled")
-    parser.add_argument("--stages", default=",".join(UNITS), help="which of them; hear needs segment, fuse needs hear")
+    parser.add_argument("--stages", default=",".join(UNITS), help="which of them; hear needs segment, fuse needs hear, alert needs fuse")
     parser.add_argument("--write", type=Path, help="measurement file to update")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -61,8 +61,8 @@ def main() -> None:
     print(json.dumps({name: figure["value"] for name, figure in figures.items()}))
 
 
-BEFORE = {"hear": "segment", "fuse": "hear"}
-UNITS = {"segment": "s of one channel", "hear": "s of speech", "look": "picture with one face", "fuse": "event"}
+BEFORE = {"hear": "segment", "fuse": "hear", "alert": "fuse"}
+UNITS = {"segment": "s of one channel", "hear": "s of speech", "look": "picture with one face", "fuse": "event", "alert": "event judged"}
 
 
 def _figures(rows: dict[str, dict[str, float]], options: argparse.Namespace, where: str) -> dict[str, dict[str, Any]]:
@@ -106,9 +106,11 @@ def _run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 def _stage(name: str, folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """One stage over its input; its outputs go to the folder for the stage after it."""
+    from streams.alerts.rules import DEFAULT, load
+    from streams.topics import encode_for
     from streams.topology import STAGES, Options, Resources
 
-    resources = Resources(Options(profile=options.profile))
+    resources = Resources(Options(profile=options.profile, rules=load(DEFAULT)))
     start, records = _input(name, folder, options)
     _warm(name, start, records, resources)
     start, records = _input(name, folder, options)
@@ -124,6 +126,8 @@ def _stage(name: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
     outputs += stage.flush()
     if not measured["units"]:
         sys.exit(f"nothing to measure for {name} in this recording")
+    if name == "fuse":
+        (folder / "fuse.records").write_bytes(_pack.encode([encode_for("fused", record) for record in [start, *outputs]]))
     if name in ("segment", "hear"):
         (folder / f"{name}.records").write_bytes(_pack.encode([_pack.encode(record) for record in [start, *outputs]]))
     if name == "segment":
@@ -134,23 +138,27 @@ def _stage(name: str, folder: Path, options: argparse.Namespace) -> dict[str, fl
 
 def _units(name: str, batch: list[Any], given: list[Any]) -> float:
     """How much of what a stage's cost is counted in lies in one batch."""
+    from fusion.events import EmotionEvent
     from streams.records import AudioChunk, FaceCueRecord, Utterance
 
     if name == "segment":
         return sum(len(record.payload) / 2 / record.rate for record in batch if isinstance(record, AudioChunk))
     if name == "hear":
         return sum(record.end_ms - record.start_ms for record in batch if isinstance(record, Utterance)) / 1000
-    return sum(bool(record.faces) for record in given if isinstance(record, FaceCueRecord)) if name == "look" else len(given)
+    if name == "look":
+        return sum(bool(record.faces) for record in given if isinstance(record, FaceCueRecord))
+    return sum(isinstance(record, EmotionEvent) for record in (batch if name == "alert" else given))
 
 
 def _input(name: str, folder: Path, options: argparse.Namespace) -> tuple[Any, Iterator[Any]]:
-    from streams.records import decode
+    from streams.topics import decode_from
 
     if name == "look":
         return _read(options.video, "mix=customer,video=customer", True)
     if name == "segment":
         return _read(options.media, options.channels, False)
-    start, *records = [decode(data) for data in msgspec.msgpack.decode((folder / f"{BEFORE[name]}.records").read_bytes())]
+    topic = {"hear": "utterances", "fuse": "cues.speech", "alert": "fused"}[name]
+    start, *records = [decode_from(topic, data) for data in msgspec.msgpack.decode((folder / f"{BEFORE[name]}.records").read_bytes())]
     return start, iter(records)
 
 

@@ -168,6 +168,46 @@ class DeadLetter(Struct, frozen=True, tag="dead_letter"):
     original: bytes = b""
 
 
+class FusedEvent(Struct, frozen=True, tag="fused_event"):
+    """An emotion event on its way to the stages behind `fuse`, in order with the life of its session."""
+
+    event: EmotionEvent
+
+
+class Cited(Struct, frozen=True):
+    """An event that an alert rests on: its id, span, value, and what it said in words."""
+
+    event: str
+    start_ms: int
+    end_ms: int
+    value: float
+    text: str
+
+
+class Alert(Struct, frozen=True, tag="alert"):
+    """One alert. `participant` is empty for an alert about the whole conversation; `end_ms` is None while open.
+
+    `value` is the worst value so far, `threshold` the rule's; times in ms since session start.
+    """
+
+    id: str
+    revision: int
+    status: Literal["open", "closed"]
+    rule: str
+    severity: str
+    session: str
+    participant: str
+    role: str
+    start_ms: int
+    fired_ms: int
+    end_ms: int | None
+    value: float
+    threshold: float
+    condition: str
+    explanation: str
+    evidence: tuple[Cited, ...] = ()
+
+
 Record = (
     SessionStart
     | SessionEnd
@@ -179,8 +219,9 @@ Record = (
     | SpeechCueRecord
     | FaceCueRecord
     | DeadLetter
+    | FusedEvent
 )
-Output = Record | EmotionEvent
+Output = Record | EmotionEvent | Alert
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -217,6 +258,10 @@ TOPICS: tuple[Topic, ...] = (
     Topic("cues.speech", ("session_start", "speech_cues", "watermark", "session_end"), "msgpack", 24 * _HOUR, False, "What was heard."),
     Topic("cues.face", ("session_start", "face_cues", "watermark", "session_end"), "msgpack", 24 * _HOUR, False, "What was seen."),
     Topic("emotion.events", ("event",), "json", -1, False, "Emotion events: the product."),
+    Topic(
+        "fused", ("session_start", "fused_event", "watermark", "session_end"), "msgpack", 24 * _HOUR, False,
+        "The same events with the life of their session, for the stages behind.",
+    ),
     Topic("alerts", ("alert",), "json", -1, False, "Alerts with the events they cite."),
     Topic("dead-letters", ("dead_letter",), "json", -1, False, "Records that could not be processed, with the reason."),
 )

@@ -27,7 +27,9 @@ WATERMARK_MS = 500
 """Media time between two watermarks of a source."""
 PCM_RATE = 16_000
 """Samples per second of the PCM in `utterances`, two bytes each."""
-STAGES = ("segment", "hear", "look", "fuse")
+PROGRESS_MS = 1000
+"""Media time between two progress marks of `fuse`."""
+STAGES = ("segment", "hear", "look", "fuse", "alert")
 
 
 class Figure(Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,8 +126,11 @@ def size(demand: Demand, measured: Measured) -> Need:
     utterances = speech / length if length else 0.0
     marks = channels * 1000 / WATERMARK_MS
     looked = pictures + demand.calls * demand.video_share * 1000 / WATERMARK_MS
-    units = {"segment": float(channels), "hear": speech, "look": pictures, "fuse": utterances}
-    records = {"segment": channels * 1000 / BLOCK_MS, "hear": utterances + marks, "look": pictures, "fuse": utterances + marks + looked}
+    units = {"segment": float(channels), "hear": speech, "look": pictures, "fuse": utterances, "alert": utterances}
+    records = {
+        "segment": channels * 1000 / BLOCK_MS, "hear": utterances + marks, "look": pictures, "fuse": utterances + marks + looked,
+        "alert": utterances + demand.calls * 1000 / PROGRESS_MS,
+    }
     needs = []
     for stage in STAGES:
         busy = units[stage] > 0

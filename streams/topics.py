@@ -16,8 +16,7 @@ from aiokafka.errors import for_code
 
 from extractors.errors import AffectstreamError
 from fusion.events import EmotionEvent
-from streams.alerts.engine import Alert
-from streams.records import TOPICS, Output, Record, Topic, decode, encode
+from streams.records import TOPICS, Alert, FusedEvent, Output, Record, Topic, decode, encode
 
 TABLE: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 DEAD_LETTERS = "dead-letters"
@@ -47,12 +46,15 @@ def topics_of(record: Output, writes: Sequence[str]) -> tuple[str, ...]:
     tag = tag_of(record)
     if tag == "dead_letter":
         return (DEAD_LETTERS,)
-    return tuple(name for name in writes if tag in TABLE[name].carries)
+    tags = {tag, "fused_event"} if tag == "event" else {tag}
+    return tuple(name for name in writes if tags & set(TABLE[name].carries))
 
 
 def encode_for(topic: str, record: Output) -> bytes:
     """Value of `record` on `topic` (a name of the table)."""
-    return _json.encode(record) if TABLE[topic].codec == "json" else encode(record)
+    if TABLE[topic].codec == "json":
+        return _json.encode(record)
+    return encode(FusedEvent(record) if isinstance(record, EmotionEvent) else record)
 
 
 def decode_from(topic: str, value: bytes) -> Any:
@@ -64,7 +66,7 @@ def decode_from(topic: str, value: bytes) -> Any:
     record = decode(value)
     if tag_of(record) not in row.carries:
         raise msgspec.ValidationError(f"`{tag_of(record)}` has no place on topic {topic}")
-    return record
+    return record.event if isinstance(record, FusedEvent) else record
 
 
 def settings(topic: Topic) -> dict[str, str]:

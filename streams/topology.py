@@ -1,10 +1,11 @@
 """The graph of the product: which stage reads what and writes what. The one place to see the whole flow.
 
     media.audio ──> segment ──> utterances ──> hear ──> cues.speech ──┐
-                                                                      ├──> fuse ──> emotion.events
-    media.video ──> look ─────────────────────────────> cues.face ────┘
+                                                                      ├──> fuse ─┬─> emotion.events
+    media.video ──> look ─────────────────────────────> cues.face ────┘          └─> fused ──> alert ──> alerts
 
-Session start and end travel on every topic, in order with the records of the session.
+Session start and end travel on every inner topic, in order with the records of the session. Public topics carry their
+one kind of record alone, so what is judged over a session reads `fused`: the same events, with start, end and progress.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from msgspec import Struct
 from extractors.speech.models import SpeechModels
 from extractors.speech.segment import SegmentOptions
 from fusion.events import EmotionEvent
+from streams.alerts.engine import AlertStage
+from streams.alerts.rules import Rule
 from streams.records import (
+    Alert,
     AudioChunk,
     DeadLetter,
     FaceCueRecord,
@@ -43,7 +47,8 @@ class Options(Struct, frozen=True):
     profile: str = "bundled"
     segmenter: SegmentOptions = msgspec.field(default_factory=SegmentOptions)
     max_faces: int = 4
-    fuse: FuseOptions = msgspec.field(default_factory=FuseOptions)
+    fuse: FuseOptions = msgspec.field(default_factory=lambda: FuseOptions(progress_ms=1000))
+    rules: tuple[Rule, ...] = ()
 
 
 class Resources:
@@ -72,7 +77,8 @@ TOPOLOGY: tuple[StageSpec, ...] = (
     StageSpec("segment", ("media.audio",), ("utterances",), lambda start, res: SegmentStage(start, res.options.segmenter)),
     StageSpec("hear", ("utterances",), ("cues.speech",), lambda start, res: HearStage(start, res.speech), batch=64),
     StageSpec("look", ("media.video",), ("cues.face",), lambda start, res: LookStage(start, max_faces=res.options.max_faces)),
-    StageSpec("fuse", ("cues.speech", "cues.face"), ("emotion.events",), lambda start, res: FuseStage(start, res.options.fuse)),
+    StageSpec("fuse", ("cues.speech", "cues.face"), ("emotion.events", "fused"), lambda start, res: FuseStage(start, res.options.fuse)),
+    StageSpec("alert", ("fused",), ("alerts",), lambda start, res: AlertStage(start, res.options.rules)),
 )
 STAGES: Mapping[str, StageSpec] = {spec.name: spec for spec in TOPOLOGY}
 
@@ -92,8 +98,12 @@ def topic_of(record: Output) -> str | None:
             return "cues.speech"
         case FaceCueRecord() | Watermark(origin="look"):
             return "cues.face"
+        case Watermark(origin="fuse"):
+            return "fused"
         case EmotionEvent():
             return "emotion.events"
+        case Alert():
+            return "alerts"
         case DeadLetter():
             return "dead-letters"
         case _:

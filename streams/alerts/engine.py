@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -17,44 +16,12 @@ from msgspec import Struct
 from fusion.events import EmotionEvent
 from fusion.metrics import UtteranceSpan, conversation_metrics, spans_of
 from streams.alerts.rules import Rule
-from streams.records import Output, SessionEnd, SessionStart
+from streams.records import Alert as Alert
+from streams.records import Cited as Cited
+from streams.records import Output, SessionEnd, SessionStart, Watermark
 
 EVERYBODY = ""
 _KEPT_EVIDENCE = 5
-
-
-class Cited(Struct, frozen=True):
-    """An event that an alert rests on: its id, span, value, and what it said in words."""
-
-    event: str
-    start_ms: int
-    end_ms: int
-    value: float
-    text: str
-
-
-class Alert(Struct, frozen=True, tag="alert"):
-    """One alert. `participant` is empty for an alert about the whole conversation; `end_ms` is None while open.
-
-    `value` is the worst value so far, `threshold` the rule's; times in ms since session start.
-    """
-
-    id: str
-    revision: int
-    status: Literal["open", "closed"]
-    rule: str
-    severity: str
-    session: str
-    participant: str
-    role: str
-    start_ms: int
-    fired_ms: int
-    end_ms: int | None
-    value: float
-    threshold: float
-    condition: str
-    explanation: str
-    evidence: tuple[Cited, ...] = ()
 
 
 class _Watch(Struct):
@@ -89,6 +56,8 @@ class AlertStage:
     def feed(self, record: Output) -> Iterable[Alert]:
         if isinstance(record, EmotionEvent):
             return self._event(record)
+        if isinstance(record, Watermark):
+            return self.tick(record.media_ms)
         return self.flush() if isinstance(record, SessionEnd) else []
 
     def feed_many(self, records: Sequence[Output]) -> Iterable[Alert]:

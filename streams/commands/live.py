@@ -19,7 +19,7 @@ namespace_option = click.option("--namespace", default="", help="Stands in front
 
 
 @click.command()
-@click.option("--stages", default="all", show_default=True, help="all, or some of segment,hear,look,fuse.")
+@click.option("--stages", default="all", show_default=True, help="all, or some of segment,hear,look,fuse,alert (all: alert where there are --rules).")
 @bootstrap_option
 @namespace_option
 @click.option("--partitions", type=click.IntRange(1, 1000), default=8, show_default=True, help="Partitions of every topic; the same for all workers.")
@@ -28,21 +28,26 @@ namespace_option = click.option("--namespace", default="", help="Stands in front
 @click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the speech model.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the speech model runs.")
+@click.option("--rules", metavar="FILE|default", help="Alert rules for the stage alert: YAML (`affectstream alerts`), or the rules that come with it.")
 def worker(
     stages: str, bootstrap: str | None, namespace: str, partitions: int, replication: int, state_dir: Path | None, model_profile: str, threads: int,
-    device: Literal["cpu", "cuda"],
+    device: Literal["cpu", "cuda"], rules: str | None,
 ) -> int:
     """Run stages of the topology as Faust workers on Kafka until SIGTERM. Add workers to scale; a killed one loses nothing."""
+    from streams.alerts.rules import DEFAULT, load
     from streams.runtimes.kafka import WorkerConfig, run_worker
     from streams.topology import STAGES, TOPOLOGY, Options, Resources
 
-    names = list(STAGES) if stages == "all" else [name.strip() for name in stages.split(",") if name.strip()]
+    judged = load(DEFAULT if rules == "default" else Path(rules)) if rules else ()
+    names = [name for name in STAGES if judged or name != "alert"] if stages == "all" else [name.strip() for name in stages.split(",") if name.strip()]
     for name in names:
         if name not in STAGES:
             raise InputError(f"no stage is called {name}", where="--stages", cure=f"use all or some of {','.join(STAGES)}")
+    if "alert" in names and not judged:
+        raise InputError("the stage alert has no rules", where="--rules", cure="give --rules FILE, or --rules default")
     config = WorkerConfig(namespace=namespace, partitions=partitions, replication=replication, state_dir=str(state_dir) if state_dir else None)
     _check_gpu(device)
-    resources = Resources(Options(profile=model_profile), threads=threads, device=device)
+    resources = Resources(Options(profile=model_profile, rules=judged), threads=threads, device=device)
     return run_worker([STAGES[name] for name in names], _needed(bootstrap), config, resources=resources, graph=TOPOLOGY)
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from fusion.events import EmotionEvent
 from streams import topics
-from streams.records import SCHEMA_VERSION, DeadLetter, Output, SessionStart
+from streams.records import SCHEMA_VERSION, Alert, DeadLetter, Output, SessionEnd, SessionStart, Watermark
 
 Headers = list[tuple[str, bytes]]
 _MAJOR = SCHEMA_VERSION.split(".")[0]
@@ -106,11 +106,14 @@ def media_headers(origin: str) -> Headers:
 
 
 def identity_of(record: Output, stage: str, number: int) -> str:
-    """Name of an output that survives a crash: an event by id and revision, everything else by its place."""
-    if isinstance(record, EmotionEvent):
+    """Name of an output that survives a crash: an event or alert by id and revision, what there is once by its kind,
+    a watermark of several inputs by what it says, everything else by its place."""
+    if isinstance(record, EmotionEvent | Alert):
         return f"{record.id}.{record.revision}"
-    if isinstance(record, SessionStart):
-        return f"{stage}.start"
+    if isinstance(record, SessionStart | SessionEnd):
+        return f"{stage}.{'start' if isinstance(record, SessionStart) else 'end'}"
+    if isinstance(record, Watermark) and not record.source:
+        return f"{stage}.read.{record.media_ms}"
     return f"{stage}.{number}"
 
 

@@ -34,11 +34,13 @@ FEWEST_FRAMES = 3
 class FuseOptions(Struct, frozen=True):
     """`window_ms`: grid of silent-face windows. `wait_ms`: how long `tick` lets an utterance wait for slow sources
     before it is sent without a face (and revised later). `ordered`: total order of the events; None means yes for a
-    recording, no for a live session."""
+    recording, no for a live session. `progress_ms`: after each so much media time a watermark of no source says that all
+    events up to there have been sent, but for revisions (0 = none)."""
 
     window_ms: int = 3000
     wait_ms: int = 1500
     ordered: bool | None = None
+    progress_ms: int = 0
 
 
 class _Lane(Struct):
@@ -72,6 +74,7 @@ class _State(Struct):
     outbox: list[EmotionEvent] = []
     early: dict[str, EmotionEvent] = {}
     waiting: dict[str, int] = {}
+    told: int = 0
 
 
 class FuseStage:
@@ -102,7 +105,7 @@ class FuseStage:
             self._mark(record)
         elif isinstance(record, SessionEnd) and record.reason == "interrupted":
             return self.flush()
-        return [*outputs, *self._advance()]
+        return [*outputs, *self._advance(), *self._progress()]
 
     def feed_many(self, records: Sequence[Output]) -> Iterable[Output]:
         return [output for record in records for output in self.feed(record)]
@@ -205,6 +208,15 @@ class FuseStage:
         count = bisect_left(self._state.outbox, bound + 1, key=lambda event: event.end_ms)
         released, self._state.outbox = self._state.outbox[:count], self._state.outbox[count:]
         return released
+
+    def _progress(self) -> list[Watermark]:
+        """How far all events have been sent; at the end of all sources the session end says it."""
+        step = self._options.progress_ms
+        reached = min((self._read(source) for source in self._plan.sources), default=FOREVER)
+        if not step or reached == FOREVER or reached < self._state.told + step:
+            return []
+        self._state.told = reached
+        return [Watermark(self._plan.session, "", "fuse", reached)]
 
     def _read(self, source: str) -> int:
         """Every span that ends up to here is complete, as far as this source goes. One millisecond short of a picture's

@@ -19,7 +19,7 @@ from streams.topology import STAGES
 
 COSTS = Measured(1, {
     "segment_cpu_s": Figure(0.01, "", "measured"), "hear_cpu_s": Figure(0.1, "", "measured"), "look_cpu_s": Figure(0.02, "", "measured"),
-    "fuse_cpu_s": Figure(0.002, "", "measured"), "record_cpu_s": Figure(0.001, "", "measured"), "gateway_cpu_s": Figure(0.005, "", "measured"),
+    "fuse_cpu_s": Figure(0.002, "", "measured"), "alert_cpu_s": Figure(0.001, "", "measured"), "record_cpu_s": Figure(0.001, "", "measured"), "gateway_cpu_s": Figure(0.005, "", "measured"),
     "segment_peak_mb": Figure(100, "", "measured"), "utterance_s": Figure(4.0, "", "measured"), "speech_share": Figure(0.5, "", "measured"),
 })  # fmt: skip
 
@@ -35,6 +35,7 @@ def test_ten_calls_by_hand() -> None:
     assert need(ten, "look").cores == pytest.approx(50 * 0.02 + 50 * 0.001)
     assert need(ten, "fuse").cores == pytest.approx(2.5 * 0.002 + (2.5 + 40 + 50 + 10) * 0.001, abs=1e-3)
     assert need(ten, "hear").workers == 2 and need(ten, "segment").memory_mb == 100
+    assert need(ten, "alert").cores == pytest.approx(2.5 * 0.001 + (2.5 + 10) * 0.001, abs=1e-3)
     whole = size(ten, COSTS)
     assert whole.cores == pytest.approx(sum(stage.cores for stage in whole.stages) + 10 * 0.005, abs=0.002)
     assert whole.kafka_mb_s == pytest.approx((20 * 16_000 + 10 * 32_000 + 50 * 20_000) / 1e6)
@@ -74,7 +75,10 @@ def test_media_times_are_those_of_the_code() -> None:
     from streams.ingest.gateway.assembler import BLOCK_MS
     from streams.stages.segment import RATE, WATERMARK_STEP_MS
 
+    from streams.topology import Options
+
     assert (sizing.BLOCK_MS, sizing.WATERMARK_MS, sizing.PCM_RATE) == (BLOCK_MS, WATERMARK_STEP_MS, RATE)
+    assert sizing.PROGRESS_MS == Options().fuse.progress_ms
 
 
 def test_the_command_prints_a_table_and_for_machines_one_object() -> None:
