@@ -32,8 +32,13 @@ def restate(probabilities: ArrayLike, from_prior: ArrayLike, to_prior: ArrayLike
 
 def posterior(probabilities: ArrayLike, quality: float, point: ArrayLike, model: str) -> Posterior:
     """The cue for probabilities (7,) in the order of `LABELS` and a `point` (valence, arousal, dominance)."""
-    shares = {label: float(round(p, 4)) + 0.0 for label, p in zip(LABELS, np.asarray(probabilities, np.float64).tolist(), strict=True)}
-    valence, arousal, dominance = (rounded(min(1.0, max(-1.0, float(value)))) for value in np.asarray(point, np.float64))
+    shares = {
+        label: float(round(p, 4)) + 0.0
+        for label, p in zip(LABELS, np.asarray(probabilities, np.float64).tolist(), strict=True)
+    }
+    valence, arousal, dominance = (
+        rounded(min(1.0, max(-1.0, float(value)))) for value in np.asarray(point, np.float64)
+    )
     return Posterior(shares, round(min(1.0, max(0.0, quality)), 4) + 0.0, valence, arousal, dominance, model)
 
 
@@ -46,9 +51,15 @@ class Weights:
                 self._tensors = {name: stream.get_tensor(name).astype(np.float64) for name in stream.keys()}
                 metadata = stream.metadata() or {}
         except (OSError, SafetensorError) as error:
-            raise InputError(f"cannot read weights: {error}", where=str(file), cure="train them again or reinstall affectstream") from error
+            raise InputError(
+                f"cannot read weights: {error}", where=str(file), cure="train them again or reinstall affectstream"
+            ) from error
         if "head" not in metadata:
-            raise InputError("these weights do not describe their head", where=str(file), cure="use a file written by `affectstream train`")
+            raise InputError(
+                "these weights do not describe their head",
+                where=str(file),
+                cure="use a file written by `affectstream train`",
+            )
         self.head: dict[str, Any] = json.loads(metadata["head"])
 
     def __getitem__(self, name: str) -> Floats:

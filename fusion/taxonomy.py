@@ -42,8 +42,13 @@ class Mapped(Struct, frozen=True):
     unmapped: dict[str, int]
 
 
-def _set(name: str, about: str, same: Mapping[str, str], other: Mapping[str, tuple[str | None, str]] | None = None) -> LabelSet:
-    targets = {label: Target(target, "same emotion" if label == target else f"another word for {target}") for label, target in same.items()}
+def _set(
+    name: str, about: str, same: Mapping[str, str], other: Mapping[str, tuple[str | None, str]] | None = None
+) -> LabelSet:
+    targets = {
+        label: Target(target, "same emotion" if label == target else f"another word for {target}")
+        for label, target in same.items()
+    }
     for label, (mapped, reason) in (other or {}).items():
         targets[label] = Target(mapped, reason)
     return LabelSet(name, about, targets)
@@ -51,8 +56,14 @@ def _set(name: str, about: str, same: Mapping[str, str], other: Mapping[str, tup
 
 _SAME = {label: label for label in LABELS}
 _ADJECTIVES = {
-    "angry": "anger", "disgusted": "disgust", "fearful": "fear", "happy": "happiness", "neutral": "neutral", "sad": "sadness", "surprised": "surprise",
-}  # fmt: skip
+    "angry": "anger",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happy": "happiness",
+    "neutral": "neutral",
+    "sad": "sadness",
+    "surprised": "surprise",
+}
 
 _NOT_AFFECT = "says what the speaker does or knows, not how the expression feels; it occurs with any emotion"
 _IN_TREE = "Parrott's tree puts it under {}"
@@ -81,7 +92,10 @@ _GOEMOTIONS: dict[str, tuple[str | None, str]] = {
     "gratitude": ("happiness", "positive and directed at a person; the authors' Ekman grouping puts it under joy"),
     "grief": _tree("sadness"),
     "joy": ("happiness", "another word for happiness"),
-    "love": ("happiness", "a primary of its own in Parrott's tree; among the seven, happiness is the only positive one"),
+    "love": (
+        "happiness",
+        "a primary of its own in Parrott's tree; among the seven, happiness is the only positive one",
+    ),
     "nervousness": _tree("fear"),
     "optimism": _tree("happiness"),
     "pride": _tree("happiness"),
@@ -94,51 +108,123 @@ _GOEMOTIONS: dict[str, tuple[str | None, str]] = {
 }
 _EKMAN = "grouping published with GoEmotions (Demszky et al. 2020)"
 _EKMAN_ONLY = {
-    "approval": ("happiness", _EKMAN), "caring": ("happiness", _EKMAN), "desire": ("happiness", _EKMAN),
-    "confusion": ("surprise", _EKMAN), "curiosity": ("surprise", _EKMAN), "realization": ("surprise", _EKMAN),
-}  # fmt: skip
+    "approval": ("happiness", _EKMAN),
+    "caring": ("happiness", _EKMAN),
+    "desire": ("happiness", _EKMAN),
+    "confusion": ("surprise", _EKMAN),
+    "curiosity": ("surprise", _EKMAN),
+    "realization": ("surprise", _EKMAN),
+}
 _BOREDOM = (None, "low arousal without one of the seven; in voice it lies between neutral and sadness")
 _CALM = ("neutral", "speech of low arousal and near-zero valence; listeners hardly tell calm from neutral")
 _CONTEMPT = (None, "not among the seven: kept as an open label where a model gives it")
-_FRUSTRATION = ("anger", "Parrott's tree puts it under anger; corpora that keep it apart are not comparable after mapping")
+_FRUSTRATION = (
+    "anger",
+    "Parrott's tree puts it under anger; corpora that keep it apart are not comparable after mapping",
+)
 
 SETS: dict[str, LabelSet] = {
     label_set.name: label_set
     for label_set in (
-        _set("basic", "the seven labels of this product with their usual other names",
-             _SAME | _ADJECTIVES | {"joy": "happiness", "enjoyment": "happiness", "fright": "fear", "scared": "fear", "afraid": "fear"},
-             {"calm": _CALM, "none": ("neutral", "no emotion was marked"), "contempt": _CONTEMPT, "boredom": _BOREDOM}),
-        _set("goemotions", "28 labels of GoEmotions (Demszky et al. 2020), strict: no counterpart, no mapping", {}, _GOEMOTIONS),
-        _set("goemotions-ekman", "28 labels of GoEmotions in the authors' Ekman grouping, for comparison with published figures", {},
-             _GOEMOTIONS | _EKMAN_ONLY),
-        _set("meld", "MELD (Poria et al. 2019)", {"anger": "anger", "disgust": "disgust", "fear": "fear", "joy": "happiness", "neutral": "neutral",
-                                                  "sadness": "sadness", "surprise": "surprise"}),
-        _set("emodb", "Berlin Database of Emotional Speech (Burkhardt et al. 2005); capital letters are the codes of its file names",
-             {label: label for label in LABELS if label != "surprise"}
-             | {"W": "anger", "E": "disgust", "A": "fear", "F": "happiness", "N": "neutral", "T": "sadness"},
-             {"boredom": _BOREDOM, "L": _BOREDOM}),
-        _set("ravdess", "RAVDESS (Livingstone & Russo 2018); two digits are the codes of its file names",
-             _SAME | _ADJECTIVES | {"01": "neutral", "03": "happiness", "04": "sadness", "05": "anger", "06": "fear", "07": "disgust", "08": "surprise"},
-             {"calm": _CALM, "02": _CALM}),
-        _set("urdu", "URDU-Dataset (Latif et al. 2018)", {"anger": "anger", "happiness": "happiness", "neutral": "neutral", "sadness": "sadness"}),
-        _set("maia", "customer support dialogues MAIA-DQE (Mendonça et al. 2023)",
-             {"anger": "anger", "happiness": "happiness", "neutral": "neutral"},
-             {"empathy": (None, "politeness and thanks: an act, not an emotion"), "confusion": (None, _NOT_AFFECT), "disappointment": _tree("sadness"),
-              "frustration": _FRUSTRATION, "anxiety": _tree("fear")}),
+        _set(
+            "basic",
+            "the seven labels of this product with their usual other names",
+            _SAME
+            | _ADJECTIVES
+            | {"joy": "happiness", "enjoyment": "happiness", "fright": "fear", "scared": "fear", "afraid": "fear"},
+            {"calm": _CALM, "none": ("neutral", "no emotion was marked"), "contempt": _CONTEMPT, "boredom": _BOREDOM},
+        ),
+        _set(
+            "goemotions",
+            "28 labels of GoEmotions (Demszky et al. 2020), strict: no counterpart, no mapping",
+            {},
+            _GOEMOTIONS,
+        ),
+        _set(
+            "goemotions-ekman",
+            "28 labels of GoEmotions in the authors' Ekman grouping, for comparison with published figures",
+            {},
+            _GOEMOTIONS | _EKMAN_ONLY,
+        ),
+        _set(
+            "meld",
+            "MELD (Poria et al. 2019)",
+            {
+                "anger": "anger",
+                "disgust": "disgust",
+                "fear": "fear",
+                "joy": "happiness",
+                "neutral": "neutral",
+                "sadness": "sadness",
+                "surprise": "surprise",
+            },
+        ),
+        _set(
+            "emodb",
+            "Berlin Database of Emotional Speech (Burkhardt et al. 2005); capital letters are its file codes",
+            {label: label for label in LABELS if label != "surprise"}
+            | {"W": "anger", "E": "disgust", "A": "fear", "F": "happiness", "N": "neutral", "T": "sadness"},
+            {"boredom": _BOREDOM, "L": _BOREDOM},
+        ),
+        _set(
+            "ravdess",
+            "RAVDESS (Livingstone & Russo 2018); two digits are the codes of its file names",
+            _SAME
+            | _ADJECTIVES
+            | {
+                "01": "neutral",
+                "03": "happiness",
+                "04": "sadness",
+                "05": "anger",
+                "06": "fear",
+                "07": "disgust",
+                "08": "surprise",
+            },
+            {"calm": _CALM, "02": _CALM},
+        ),
+        _set(
+            "urdu",
+            "URDU-Dataset (Latif et al. 2018)",
+            {"anger": "anger", "happiness": "happiness", "neutral": "neutral", "sadness": "sadness"},
+        ),
+        _set(
+            "maia",
+            "customer support dialogues MAIA-DQE (Mendonça et al. 2023)",
+            {"anger": "anger", "happiness": "happiness", "neutral": "neutral"},
+            {
+                "empathy": (None, "politeness and thanks: an act, not an emotion"),
+                "confusion": (None, _NOT_AFFECT),
+                "disappointment": _tree("sadness"),
+                "frustration": _FRUSTRATION,
+                "anxiety": _tree("fear"),
+            },
+        ),
         _set("ferplus", "FER+ (Barsoum et al. 2016)", _SAME, {"contempt": _CONTEMPT}),
-        _set("fer2013", "FER2013 (Goodfellow et al. 2013)", _ADJECTIVES | {"disgust": "disgust", "fear": "fear", "surprise": "surprise"}),
-        _set("iemocap", "IEMOCAP (Busso et al. 2008)", _ADJECTIVES, {"excited": _tree("happiness"), "frustrated": _FRUSTRATION,
-                                                                    "frustration": _FRUSTRATION}),
+        _set(
+            "fer2013",
+            "FER2013 (Goodfellow et al. 2013)",
+            _ADJECTIVES | {"disgust": "disgust", "fear": "fear", "surprise": "surprise"},
+        ),
+        _set(
+            "iemocap",
+            "IEMOCAP (Busso et al. 2008)",
+            _ADJECTIVES,
+            {"excited": _tree("happiness"), "frustrated": _FRUSTRATION, "frustration": _FRUSTRATION},
+        ),
         _set("dailydialog", "DailyDialog (Li et al. 2017)", _SAME, {"none": ("neutral", "no emotion was marked")}),
-        _set("emocontext", "EmoContext, SemEval-2019 task 3", {"happy": "happiness", "sad": "sadness", "angry": "anger"},
-             {"others": (None, "everything else: other emotions as well as none")}),
+        _set(
+            "emocontext",
+            "EmoContext, SemEval-2019 task 3",
+            {"happy": "happiness", "sad": "sadness", "angry": "anger"},
+            {"others": (None, "everything else: other emotions as well as none")},
+        ),
     )
-}  # fmt: skip
+}
 
 
 def map_label(label: str, from_set: str = "basic") -> str | None:
-    """The label among `LABELS` for `label` of the set `from_set`; None where there is no counterpart or the set does not
-    know the label. Case and surrounding blanks do not matter. Raises KeyError for an unknown set."""
+    """The label among `LABELS` for `label` of the set `from_set`; None where there is no counterpart or the set does
+    not know the label. Case and surrounding blanks do not matter. Raises KeyError for an unknown set."""
     found = target(label, from_set)
     return found.label if found else None
 
@@ -172,19 +258,29 @@ def guess_set(labels: Iterable[str]) -> str:
 
 
 REFERENCE_PRIOR: dict[str, float] = {
-    "anger": 0.13, "disgust": 0.09, "fear": 0.08, "happiness": 0.16, "neutral": 0.30, "sadness": 0.11, "surprise": 0.13,
-}  # fmt: skip
-"""Label shares under which the posteriors of our own heads are stated. One prior for all makes them comparable: a posterior
-equal to it says that the input told nothing. It lies half way between even shares and those of 9,989 utterances of
-conversation (MELD train: 1,109, 271, 268, 1,743, 4,710, 683, 1,205), rounded: the shares of a conversation alone would
-hide rare labels, even shares would cry wolf. Who knows better for his own recordings restates with `rebase`."""
+    "anger": 0.13,
+    "disgust": 0.09,
+    "fear": 0.08,
+    "happiness": 0.16,
+    "neutral": 0.30,
+    "sadness": 0.11,
+    "surprise": 0.13,
+}
+"""Label shares under which the posteriors of our own heads are stated. One prior for all makes them comparable: a
+posterior equal to it says that the input told nothing. It lies half way between even shares and those of 9,989
+utterances of conversation (MELD train: 1,109, 271, 268, 1,743, 4,710, 683, 1,205), rounded: the shares of a
+conversation alone would hide rare labels, even shares would cry wolf. Who knows better for his own recordings restates
+with `rebase`."""
 
 
-def rebase(probabilities: Mapping[str, float], from_prior: Mapping[str, float], to_prior: Mapping[str, float]) -> dict[str, float]:
+def rebase(
+    probabilities: Mapping[str, float], from_prior: Mapping[str, float], to_prior: Mapping[str, float]
+) -> dict[str, float]:
     """A posterior stated under one prior, restated under another: p(l) · to(l) / from(l), scaled to sum 1 (Saerens et
     al. 2002). Labels without share in `from_prior` get 0. Not rounded."""
     scaled = {
-        label: p * to_prior.get(label, 0.0) / from_prior[label] if from_prior.get(label, 0.0) > 0 else 0.0 for label, p in probabilities.items()
+        label: p * to_prior.get(label, 0.0) / from_prior[label] if from_prior.get(label, 0.0) > 0 else 0.0
+        for label, p in probabilities.items()
     }
     total = sum(scaled.values())
     return {label: value / total if total > 0 else to_prior.get(label, 0.0) for label, value in scaled.items()}
@@ -199,9 +295,9 @@ ANCHORS: dict[str, tuple[float, float, float]] = {
     "sadness": (-0.63, -0.27, -0.33),
     "surprise": (0.40, 0.67, -0.13),
 }
-"""(valence, arousal, dominance) of each label in [-1, 1]: pleasure-arousal-dominance ratings of emotion words by Russell
-& Mehrabian (1977), in the form used for dialogue by Wen et al. (2021). Neutral is the origin by definition. The value
-of surprise is that of the word: a surprise in a complaint is seldom pleasant."""
+"""(valence, arousal, dominance) of each label in [-1, 1]: pleasure-arousal-dominance ratings of emotion words by
+Russell & Mehrabian (1977), in the form used for dialogue by Wen et al. (2021). Neutral is the origin by definition. The
+value of surprise is that of the word: a surprise in a complaint is seldom pleasant."""
 
 
 def dimensions(probabilities: Mapping[str, float]) -> tuple[float, float, float]:
@@ -209,7 +305,9 @@ def dimensions(probabilities: Mapping[str, float]) -> tuple[float, float, float]
     total = sum(probabilities.get(label, 0.0) for label in LABELS)
     if total <= 0:
         return ANCHORS["neutral"]
-    valence, arousal, dominance = (sum(probabilities.get(label, 0.0) * ANCHORS[label][axis] for label in LABELS) / total for axis in range(3))
+    valence, arousal, dominance = (
+        sum(probabilities.get(label, 0.0) * ANCHORS[label][axis] for label in LABELS) / total for axis in range(3)
+    )
     return round(valence, 4), round(arousal, 4), round(dominance, 4)
 
 

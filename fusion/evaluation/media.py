@@ -35,9 +35,13 @@ def _channel(path: str, channel: int | None) -> NDArray[np.float32]:
             return np.asarray(decode_audio(path, sampling_rate=RATE), np.float32)
         sides = decode_audio(path, sampling_rate=RATE, split_stereo=True)
     except (av.FFmpegError, ValueError, IndexError) as error:
-        raise InputError(f"cannot decode sound ({error})", where=path, cure="give a sound or video file that ffmpeg reads") from error
+        raise InputError(
+            f"cannot decode sound ({error})", where=path, cure="give a sound or video file that ffmpeg reads"
+        ) from error
     if channel >= len(sides):
-        raise InputError(f"there is no channel {channel}", where=path, cure="channels count from 0; only the first two are read")
+        raise InputError(
+            f"there is no channel {channel}", where=path, cure="channels count from 0; only the first two are read"
+        )
     return np.asarray(sides[channel], np.float32)
 
 

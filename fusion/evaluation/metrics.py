@@ -23,8 +23,11 @@ def accuracy(truth: Sequence[str], prediction: Sequence[str]) -> float:
     return float(np.mean([t == p for t, p in zip(truth, prediction, strict=True)])) if len(truth) else float("nan")
 
 
-def confusion(truth: Sequence[str], prediction: Sequence[str], labels: Sequence[str] | None = None) -> NDArray[np.int64]:
-    """Counts of shape (labels, labels): row = truth, column = prediction. `labels` defaults to all that occur, sorted."""
+def confusion(
+    truth: Sequence[str], prediction: Sequence[str], labels: Sequence[str] | None = None
+) -> NDArray[np.int64]:
+    """Counts of shape (labels, labels): row = truth, column = prediction. `labels` defaults to all that occur,
+    sorted."""
     _same_length(truth, prediction)
     names = list(labels) if labels is not None else sorted(set(truth) | set(prediction))
     index = {name: i for i, name in enumerate(names)}

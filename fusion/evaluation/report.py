@@ -27,8 +27,8 @@ class Report(Struct, frozen=True):
 
     `metrics` are figures in the units their names say (shares in [0, 1] unless the name ends in ``_bits``); `intervals`
     their 95 % bootstrap intervals, drawn over `bootstrap_over`. `groups`: group column -> value -> figures. `mapping`:
-    label as it came -> label it was scored as; `unmapped`: label -> rows left out of the label figures because the label
-    has no counterpart.
+    label as it came -> label it was scored as; `unmapped`: label -> rows left out of the label figures because the
+    label has no counterpart.
     """
 
     task: str
@@ -52,7 +52,9 @@ class Report(Struct, frozen=True):
         """One line of JSON; figures rounded to four decimals, not-a-number as null. Metrics also stand at top level."""
         body = _clean(to_builtins(self))
         body = {name: value for name, value in body.items() if value not in ({}, [], "")}
-        return json.dumps({**{k: v for k, v in body.get("metrics", {}).items() if k not in body}, **body}, ensure_ascii=False)
+        return json.dumps(
+            {**{k: v for k, v in body.get("metrics", {}).items() if k not in body}, **body}, ensure_ascii=False
+        )
 
     def render(self, console: Console) -> None:
         """Tables for a person."""
@@ -60,7 +62,9 @@ class Report(Struct, frozen=True):
         if self.models:
             console.print("models: " + escape(", ".join(f"{part} {name}" for part, name in self.models.items())))
         if self.parameters:
-            console.print("parameters: " + escape(", ".join(f"{name} {value}" for name, value in self.parameters.items())))
+            console.print(
+                "parameters: " + escape(", ".join(f"{name} {value}" for name, value in self.parameters.items()))
+            )
         for table in self._tables():
             console.print(table)
         self._print_mapping(console)
@@ -83,10 +87,14 @@ class Report(Struct, frozen=True):
     def _print_mapping(self, console: Console) -> None:
         changed = {label: target for label, target in self.mapping.items() if label != target}
         if self.mapping:
-            text = ", ".join(f"{label} → {target}" for label, target in changed.items()) or "labels are used as they are"
+            text = (
+                ", ".join(f"{label} → {target}" for label, target in changed.items()) or "labels are used as they are"
+            )
             console.print(escape(f"mapping ({self.label_set}): {text}"))
         if self.unmapped:
-            console.print(escape("no counterpart, left out: " + ", ".join(f"{label} × {n}" for label, n in self.unmapped.items())))
+            console.print(
+                escape("no counterpart, left out: " + ", ".join(f"{label} × {n}" for label, n in self.unmapped.items()))
+            )
 
 
 def _figures(metrics: Mapping[str, float], bounds: Mapping[str, Sequence[float]], over: str) -> Table:
@@ -96,7 +104,9 @@ def _figures(metrics: Mapping[str, float], bounds: Mapping[str, Sequence[float]]
     table.add_column(f"95 % interval (over {over})", justify="right")
     for name, value in metrics.items():
         low_high = bounds.get(name)
-        table.add_row(name, _figure(name, value), f"{_number(low_high[0])} – {_number(low_high[1])}" if low_high else "")
+        table.add_row(
+            name, _figure(name, value), f"{_number(low_high[0])} – {_number(low_high[1])}" if low_high else ""
+        )
     return table
 
 
@@ -144,7 +154,10 @@ def _number(value: float) -> str:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: int(item) if str(key).startswith("n_") and isinstance(item, float) else _clean(item) for key, item in value.items()}
+        return {
+            key: int(item) if str(key).startswith("n_") and isinstance(item, float) else _clean(item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
     if isinstance(value, float):

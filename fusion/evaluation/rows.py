@@ -21,8 +21,8 @@ class Row(Struct, frozen=True):
     """One labelled item. Empty text and None mean unknown.
 
     `start_ms`/`end_ms` cut the media file; `channel` counts from 0. `label` is a single label, `labels` a distribution
-    (label -> share, sum 1); `valence`, `arousal`, `dominance` lie in [-1, 1], `intensity` in [0, 1]. `cell` is the place
-    of a picture in a mosaic of equal cells. `line` is where the row stands in its file.
+    (label -> share, sum 1); `valence`, `arousal`, `dominance` lie in [-1, 1], `intensity` in [0, 1]. `cell` is the
+    place of a picture in a mosaic of equal cells. `line` is where the row stands in its file.
     """
 
     path: Path | None = None
@@ -78,7 +78,11 @@ def read_manifest(file: Path, check: Check | None = None) -> list[Row]:
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise InputError(f"{count} in the manifest: {'; '.join(problems[:SHOWN])}{more}", where=str(file), cure="mend the lines and run again")
+        raise InputError(
+            f"{count} in the manifest: {'; '.join(problems[:SHOWN])}{more}",
+            where=str(file),
+            cure="mend the lines and run again",
+        )
     if not rows:
         raise InputError("the manifest has no rows", where=str(file), cure="add rows under its header")
     return rows
@@ -88,9 +92,13 @@ def _records(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     try:
         text = file.read_text("utf-8-sig")
     except OSError as error:
-        raise InputError(f"cannot read the manifest ({error.strerror})", where=str(file), cure="check the path") from error
+        raise InputError(
+            f"cannot read the manifest ({error.strerror})", where=str(file), cure="check the path"
+        ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"the manifest is not UTF-8 (byte {error.start})", where=str(file), cure="save it as UTF-8") from error
+        raise InputError(
+            f"the manifest is not UTF-8 (byte {error.start})", where=str(file), cure="save it as UTF-8"
+        ) from error
     reader = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip() for name in next(reader, [])]
     known = [name for name in header if name in COLUMNS]
@@ -112,9 +120,18 @@ def _row(cells: dict[str, str], folder: Path, line: int) -> Row:
     valence, arousal, dominance = (_number(cells, name, -1.0, 1.0) for name in _DIMENSIONS)
     texts: dict[str, Any] = {name: cells.get(name, "") for name in _TEXTS}
     return Row(
-        path=path, start_ms=start, end_ms=end, channel=_whole(cells, "channel"), labels=_shares(cells.get("labels", "")), line=line,
-        valence=valence, arousal=arousal, dominance=dominance, intensity=_number(cells, "intensity", 0.0, 1.0), **texts,
-    )  # fmt: skip
+        path=path,
+        start_ms=start,
+        end_ms=end,
+        channel=_whole(cells, "channel"),
+        labels=_shares(cells.get("labels", "")),
+        line=line,
+        valence=valence,
+        arousal=arousal,
+        dominance=dominance,
+        intensity=_number(cells, "intensity", 0.0, 1.0),
+        **texts,
+    )
 
 
 def _whole(cells: dict[str, str], name: str) -> int | None:
@@ -150,7 +167,9 @@ def _shares(text: str) -> dict[str, float]:
     if isinstance(found, list):
         found = dict.fromkeys(found, 1.0) if all(isinstance(label, str) for label in found) else {}
     values = found if isinstance(found, dict) else {}
-    if not values or not all(isinstance(v, int | float) and not isinstance(v, bool) and v >= 0 for v in values.values()):
+    if not values or not all(
+        isinstance(v, int | float) and not isinstance(v, bool) and v >= 0 for v in values.values()
+    ):
         raise ValueError("labels holds no label with a share of 0 or more")
     total = float(sum(values.values()))
     if not (math.isfinite(total) and total > 0):

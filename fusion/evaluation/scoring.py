@@ -1,7 +1,7 @@
 """Posteriors against labelled rows: the figures of every emotion task.
 
-Our heads state their posteriors under the reference prior of the taxonomy. A corpus has other label shares, and an acted
-one has even shares; so some figures are given after the posterior was restated:
+Our heads state their posteriors under the reference prior of the taxonomy. A corpus has other label shares, and an
+acted one has even shares; so some figures are given after the posterior was restated:
 
 - ``uar``, ``accuracy``, ``macro_f1``, ``weighted_f1``, ``ece``, ``brier``: the posterior as it is delivered;
 - ``uar_closed``: restated under even shares of the labels that occur in the corpus (the usual "which of these four");
@@ -35,8 +35,8 @@ _INDEX = {label: i for i, label in enumerate(LABELS)}
 
 
 class Truth(Struct, frozen=True):
-    """Labels of rows after mapping: `index` into `LABELS` (-1 where there is none), `shares` (n, 7) of the rows with one
-    or more mapped labels. `ambiguous` counts rows whose mapped labels tie."""
+    """Labels of rows after mapping: `index` into `LABELS` (-1 where there is none), `shares` (n, 7) of the rows with
+    one or more mapped labels. `ambiguous` counts rows whose mapped labels tie."""
 
     index: Ints
     shares: Floats
@@ -76,7 +76,9 @@ def map_truth(rows: Sequence[Row], label_set: str) -> Truth:
 
 def matrix(posteriors: Sequence[Posterior]) -> Floats:
     """Probabilities (n, 7) in the order of `LABELS`."""
-    return np.array([[p.probabilities[label] for label in LABELS] for p in posteriors], np.float64).reshape(-1, len(LABELS))
+    return np.array([[p.probabilities[label] for label in LABELS] for p in posteriors], np.float64).reshape(
+        -1, len(LABELS)
+    )
 
 
 def label_shares(index: Ints) -> Floats:
@@ -86,12 +88,16 @@ def label_shares(index: Ints) -> Floats:
 
 def label_figures(index: Ints, probabilities: Floats, prior: Floats) -> dict[str, float]:
     """All label figures for class indices (n,) and probabilities (n, 7) that hold under `prior` (7,)."""
-    counts = np.bincount(index * len(LABELS) + probabilities.argmax(axis=1), minlength=len(LABELS) ** 2).reshape(len(LABELS), len(LABELS))
+    counts = np.bincount(index * len(LABELS) + probabilities.argmax(axis=1), minlength=len(LABELS) ** 2).reshape(
+        len(LABELS), len(LABELS)
+    )
     shares = label_shares(index)
     seen = shares > 0
     closed = restate(np.maximum(probabilities, 1e-4), prior, seen / seen.sum())
     restated = restate(np.maximum(probabilities, 1e-4), prior, shares)
-    counts_closed = np.bincount(index * len(LABELS) + closed.argmax(axis=1), minlength=len(LABELS) ** 2).reshape(len(LABELS), len(LABELS))
+    counts_closed = np.bincount(index * len(LABELS) + closed.argmax(axis=1), minlength=len(LABELS) ** 2).reshape(
+        len(LABELS), len(LABELS)
+    )
     entropy = float(-np.sum(shares[seen] * np.log2(shares[seen])))
     return {
         "uar": m.uar_of(counts),
@@ -116,16 +122,31 @@ def dimension_figures(truth: Mapping[str, Floats], prediction: Mapping[str, Floa
 
 
 def emotion_report(
-    task: str, data: str, rows: Sequence[Row], posteriors: Sequence[Posterior], *, label_set: str, prior: Mapping[str, float],
-    models: Mapping[str, str], bootstrap: str = "", notes: Sequence[str] = (), repeats: int = REPEATS,
-) -> Report:  # fmt: skip
-    """Score posteriors (one a row) that hold under `prior` against the labels of `rows` and, where given, dimensions."""
+    task: str,
+    data: str,
+    rows: Sequence[Row],
+    posteriors: Sequence[Posterior],
+    *,
+    label_set: str,
+    prior: Mapping[str, float],
+    models: Mapping[str, str],
+    bootstrap: str = "",
+    notes: Sequence[str] = (),
+    repeats: int = REPEATS,
+) -> Report:
+    """Score posteriors (one a row) that hold under `prior` against the labels of `rows` and, where given,
+    dimensions."""
     truth = map_truth(rows, label_set)
     labelled = np.flatnonzero(truth.index >= 0)
     probabilities, reference = matrix(posteriors), np.array([prior[label] for label in LABELS])
     known = {axis: np.flatnonzero([getattr(row, axis) is not None for row in rows]) for axis in DIMENSIONS}
     known = {axis: at for axis, at in known.items() if len(at)}
-    dims = {axis: np.array([[getattr(r, axis), getattr(p, axis)] for r, p in zip(rows, posteriors, strict=True)], np.float64) for axis in known}
+    dims = {
+        axis: np.array(
+            [[getattr(r, axis), getattr(p, axis)] for r, p in zip(rows, posteriors, strict=True)], np.float64
+        )
+        for axis in known
+    }
 
     def figures(at: Ints) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -142,14 +163,25 @@ def emotion_report(
     actual = [LABELS[i] for i in truth.index[labelled]]
     remarks = [*notes]
     if truth.ambiguous:
-        remarks.append(f"{truth.ambiguous} rows carry several labels of equal share: they are left out of the label figures")
+        remarks.append(
+            f"{truth.ambiguous} rows carry several labels of equal share: they are left out of the label figures"
+        )
     return Report(
-        task=task, data=data, n=len(rows), metrics={"n_labelled": float(len(labelled))} | figures(everything),
+        task=task,
+        data=data,
+        n=len(rows),
+        metrics={"n_labelled": float(len(labelled))} | figures(everything),
         intervals=intervals(figures, len(rows), names if bootstrap else None, repeats=repeats) if repeats else {},
         bootstrap_over=f"{bootstrap}s" if bootstrap and len(set(names)) > 1 else "rows",
-        classes=_classes(actual, predicted), confusion=_confusion(actual, predicted), groups=_groups(rows, truth.index, probabilities),
-        mapping=truth.used, unmapped=truth.unmapped, label_set=label_set, models=dict(models), notes=tuple(remarks),
-    )  # fmt: skip
+        classes=_classes(actual, predicted),
+        confusion=_confusion(actual, predicted),
+        groups=_groups(rows, truth.index, probabilities),
+        mapping=truth.used,
+        unmapped=truth.unmapped,
+        label_set=label_set,
+        models=dict(models),
+        notes=tuple(remarks),
+    )
 
 
 def _classes(truth: Sequence[str], prediction: Sequence[str]) -> dict[str, ClassFigures]:
@@ -157,17 +189,23 @@ def _classes(truth: Sequence[str], prediction: Sequence[str]) -> dict[str, Class
     f1 = m.f1_of(counts)
     return {
         label: ClassFigures(
-            int(counts[i].sum()), float(counts[i, i] / counts[i].sum()),
-            float(counts[i, i] / counts[:, i].sum()) if counts[:, i].sum() else float("nan"), float(f1[i]),
+            int(counts[i].sum()),
+            float(counts[i, i] / counts[i].sum()),
+            float(counts[i, i] / counts[:, i].sum()) if counts[:, i].sum() else float("nan"),
+            float(f1[i]),
         )
         for i, label in enumerate(LABELS)
         if counts[i].sum()
-    }  # fmt: skip
+    }
 
 
 def _confusion(truth: Sequence[str], prediction: Sequence[str]) -> dict[str, dict[str, int]]:
     counts = m.confusion(truth, prediction, LABELS)
-    return {label: {other: int(counts[i, j]) for j, other in enumerate(LABELS)} for i, label in enumerate(LABELS) if counts[i].sum()}
+    return {
+        label: {other: int(counts[i, j]) for j, other in enumerate(LABELS)}
+        for i, label in enumerate(LABELS)
+        if counts[i].sum()
+    }
 
 
 def _groups(rows: Sequence[Row], index: Ints, probabilities: Floats) -> dict[str, dict[str, dict[str, float]]]:

@@ -43,12 +43,18 @@ class Source(Struct, frozen=True):
 
 
 def evaluate(
-    task: str, data: Path | None = None, manifest: Path | None = None, split: str | None = None, profile: str = "bundled", limit: int | None = None
+    task: str,
+    data: Path | None = None,
+    manifest: Path | None = None,
+    split: str | None = None,
+    profile: str = "bundled",
+    limit: int | None = None,
 ) -> Report:
     """Measure `task` on a corpus folder (`data`) or a `manifest`.
 
-    `split` picks rows (for a corpus with an official test part that part is the default; ``all`` takes all), `limit` the
-    first rows. Raises `InputError` where the data lack what the task needs, `ModelMissing` where a model is not there.
+    `split` picks rows (for a corpus with an official test part that part is the default; ``all`` takes all), `limit`
+    the first rows. Raises `InputError` where the data lack what the task needs, `ModelMissing` where a model is not
+    there.
     """
     if task not in TASKS:
         raise InputError(f"no task is called {task}", where="evaluate", cure=f"use one of {', '.join(TASKS)}")
@@ -57,7 +63,9 @@ def evaluate(
     if limit is not None and limit < 1:
         raise InputError(f"the limit is {limit}", where="evaluate", cure="give 1 or more")
     rows = source.rows[:limit]
-    label_set = source.label_set or taxonomy.guess_set([label for row in rows for label in (row.labels or {row.label: 1.0})])
+    label_set = source.label_set or taxonomy.guess_set(
+        [label for row in rows for label in (row.labels or {row.label: 1.0})]
+    )
     return run(Source(source.name, rows, label_set, source.bootstrap), profile)
 
 
@@ -69,12 +77,16 @@ def _source(lack: Callable[[Row], str | None], data: Path | None, manifest: Path
         over = next((name for name in ("speaker", "dialogue") if len({getattr(row, name) for row in rows}) > 1), "")
         return Source(manifest.name, rows, "", over)
     if data is None:
-        raise InputError("evaluate needs one source of data", where="evaluate", cure="give either a folder or a manifest")
+        raise InputError(
+            "evaluate needs one source of data", where="evaluate", cure="give either a folder or a manifest"
+        )
     corpus = corpora.read(data)
     rows = corpus.split(split)
     missing = next((lack(row) for row in rows if lack(row)), None)
     if missing:
-        raise InputError(f"this corpus does not fit the task: {missing}", where=str(data), cure="choose another task or corpus")
+        raise InputError(
+            f"this corpus does not fit the task: {missing}", where=str(data), cure="choose another task or corpus"
+        )
     part = split or corpus.test_split
     return Source(f"{corpus.name} {part}".strip(), rows, corpus.label_set, corpus.bootstrap)
 
@@ -89,7 +101,9 @@ def _lacks_media(row: Row) -> str | None:
 
 
 def _lacks_transcript(row: Row) -> str | None:
-    return _lacks_media(row) or (None if m.spoken(row.text) else "text is empty: a transcript to compare with is needed")
+    return _lacks_media(row) or (
+        None if m.spoken(row.text) else "text is empty: a transcript to compare with is needed"
+    )
 
 
 def _lacks_speech_emotion(row: Row) -> str | None:
@@ -119,9 +133,20 @@ def _speech_emotion(source: Source, profile: str) -> Report:
     for row in source.rows:
         audio = read_audio(row)
         pieces = [audio[start : start + PIECE_S * RATE] for start in range(0, max(len(audio), 1), PIECE_S * RATE)]
-        states = np.concatenate([engine.encode(piece).states for piece in pieces]) if len(audio) else np.empty((0, model.size), np.float32)
+        states = (
+            np.concatenate([engine.encode(piece).states for piece in pieces])
+            if len(audio)
+            else np.empty((0, model.size), np.float32)
+        )
         posteriors.append(model.classify(states))
-    return _emotion("speech-emotion", source, posteriors, model.prior, {"speech_emotion": model.identity, "encoder": engine.identity}, model.trained_on)
+    return _emotion(
+        "speech-emotion",
+        source,
+        posteriors,
+        model.prior,
+        {"speech_emotion": model.identity, "encoder": engine.identity},
+        model.trained_on,
+    )
 
 
 def _expression(source: Source, profile: str) -> Report:
@@ -132,17 +157,32 @@ def _expression(source: Source, profile: str) -> Report:
     even = dict.fromkeys(LABELS, 1 / len(LABELS))
     note = "faces are taken as they are, without detection and mesh"
     report = _emotion("expression", source, posteriors, getattr(model, "prior", even), {"expression": model.name}, ())
-    return Report(**{name: getattr(report, name) for name in Report.__struct_fields__} | {"notes": (*report.notes, note)})
+    return Report(
+        **{name: getattr(report, name) for name in Report.__struct_fields__} | {"notes": (*report.notes, note)}
+    )
 
 
 def _emotion(
-    task: str, source: Source, posteriors: Sequence[Posterior], prior: dict[str, float], models: dict[str, str], trained_on: Sequence[str]
+    task: str,
+    source: Source,
+    posteriors: Sequence[Posterior],
+    prior: dict[str, float],
+    models: dict[str, str],
+    trained_on: Sequence[str],
 ) -> Report:
     corpus, _, part = source.name.partition(" ")
     seen = corpus in trained_on and part not in ("test", "dev")
     notes = [f"{corpus} is training data of this model: these figures say nothing about new data"] if seen else []
     return emotion_report(
-        task, source.name, source.rows, posteriors, label_set=source.label_set, prior=prior, models=models, bootstrap=source.bootstrap, notes=notes
+        task,
+        source.name,
+        source.rows,
+        posteriors,
+        label_set=source.label_set,
+        prior=prior,
+        models=models,
+        bootstrap=source.bootstrap,
+        notes=notes,
     )
 
 
@@ -167,14 +207,21 @@ def _transcription(source: Source, profile: str) -> Report:
     over = [getattr(row, source.bootstrap) for row in source.rows] if source.bootstrap else None
     counts = {"n_words": float(words.sum()), "n_rejected": float(rejected), "n_exact": float((edits == 0).sum())}
     return Report(
-        task="transcription", data=source.name, n=len(truth), metrics=figures(every) | counts, intervals=intervals(figures, len(truth), over),
-        bootstrap_over=f"{source.bootstrap}s" if over and len(set(over)) > 1 else "rows", groups=_word_groups(source.rows, figures),
-        models={"transcription": engine.identity}, notes=("compared in lower case without punctuation; numbers are not spelled out",),
-    )  # fmt: skip
+        task="transcription",
+        data=source.name,
+        n=len(truth),
+        metrics=figures(every) | counts,
+        intervals=intervals(figures, len(truth), over),
+        bootstrap_over=f"{source.bootstrap}s" if over and len(set(over)) > 1 else "rows",
+        groups=_word_groups(source.rows, figures),
+        models={"transcription": engine.identity},
+        notes=("compared in lower case without punctuation; numbers are not spelled out",),
+    )
 
 
 def _transcribe(engine: WhisperEngine, audio: NDArray[np.float32], language: str | None) -> tuple[str, int]:
-    """Text of a recording, utterance by utterance where it is longer than the encoder takes, and how many were refused."""
+    """Text of a recording, utterance by utterance where it is longer than the encoder takes, and how many were
+    refused."""
     from extractors.speech.segment import Segmenter
 
     pieces: list[NDArray[np.float32]] = [audio]
@@ -184,10 +231,14 @@ def _transcribe(engine: WhisperEngine, audio: NDArray[np.float32], language: str
         segments = [*segmenter.push(pcm), *segmenter.flush()]
         pieces = [segment.pcm.astype(np.float32) / np.float32(32768) for segment in segments]
     transcripts = engine.transcribe([engine.encode(piece) for piece in pieces], language=language, word_times=False)
-    return " ".join(transcript.text.strip() for transcript in transcripts), sum(transcript.rejected is not None for transcript in transcripts)
+    return " ".join(transcript.text.strip() for transcript in transcripts), sum(
+        transcript.rejected is not None for transcript in transcripts
+    )
 
 
-def _word_groups(rows: Sequence[Row], figures: Callable[[NDArray[np.int64]], dict[str, float]]) -> dict[str, dict[str, dict[str, float]]]:
+def _word_groups(
+    rows: Sequence[Row], figures: Callable[[NDArray[np.int64]], dict[str, float]]
+) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for column in GROUPS:
         values = np.array([getattr(row, column) for row in rows])

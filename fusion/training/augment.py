@@ -1,7 +1,7 @@
 """Training data made harder in the ways that live calls are: telephone band, noise, level, length; text as recognised.
 
-Every function takes its randomness from a generator that the caller seeds per item, so that an item is the same whatever
-was drawn before it.
+Every function takes its randomness from a generator that the caller seeds per item, so that an item is the same
+whatever was drawn before it.
 """
 
 from __future__ import annotations

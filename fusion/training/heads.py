@@ -37,7 +37,9 @@ def logistic_regression(x: Floats, y: Ints, classes: int, c: float) -> tuple[Flo
     row_weight = torch.tensor(per_class[y])
     weight = torch.zeros(x.shape[1], classes, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS([weight, bias], max_iter=300, history_size=20, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS(
+        [weight, bias], max_iter=300, history_size=20, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
+    )
 
     def loss() -> torch.Tensor:
         solver.zero_grad()
@@ -77,4 +79,6 @@ def save(file: Path, tensors: Mapping[str, Floats], head: Mapping[str, Any]) -> 
         save_file(arrays, file, metadata={"head": json.dumps(head, sort_keys=True, ensure_ascii=False)})
         file.chmod(0o644)
     except OSError as error:
-        raise InputError(f"cannot write the weights ({error.strerror})", where=str(file), cure="choose another --out") from error
+        raise InputError(
+            f"cannot write the weights ({error.strerror})", where=str(file), cure="choose another --out"
+        ) from error

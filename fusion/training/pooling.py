@@ -3,8 +3,8 @@
 The pool raises what a modality says beyond its prior to an exponent. The exponent with the least log loss on data of
 another kind than the modality was trained on is its weight (maximum likelihood for the modality alone, between 0 and
 1): 1 means that its posterior can be taken at its word there, less that it is too sure of itself. The gain is what is
-left at that weight: the entropy of the labels less the log loss, in bits an item. Weights are chosen on one part and the
-gain is reported on another.
+left at that weight: the entropy of the labels less the log loss, in bits an item. Weights are chosen on one part and
+the gain is reported on another.
 """
 
 from __future__ import annotations
@@ -64,25 +64,49 @@ def train(data: Path, out: Path, seed: int = 0) -> Report:
     modalities: dict[str, Modality] = {}
     for name, (chosen, held_out, source) in parts.items():
         weight = round(least(lambda w, part=chosen: -part.gain(w), 0.0, 1.0), 2)  # type: ignore[misc]
-        modalities[name] = Modality(round(max(0.0, held_out.gain(weight)), 4), weight, source, len(held_out.index), round(chosen.gain(weight), 4))
-    reference = {name: dict(zip(LABELS, np.round(chosen.prior, 4).tolist(), strict=True)) for name, (chosen, _, _) in parts.items()}
+        modalities[name] = Modality(
+            round(max(0.0, held_out.gain(weight)), 4),
+            weight,
+            source,
+            len(held_out.index),
+            round(chosen.gain(weight), 4),
+        )
+    reference = {
+        name: dict(zip(LABELS, np.round(chosen.prior, 4).tolist(), strict=True))
+        for name, (chosen, _, _) in parts.items()
+    }
     table = {
-        "weights": {name: entry.weight for name, entry in modalities.items()}, "prior": taxonomy.REFERENCE_PRIOR, "reference": reference, "floor": FLOOR,
-        "regressor_sigma": {"text": _text_sigma(data)}, "modalities": msgspec.to_builtins(modalities),
-    }  # fmt: skip
+        "weights": {name: entry.weight for name, entry in modalities.items()},
+        "prior": taxonomy.REFERENCE_PRIOR,
+        "reference": reference,
+        "floor": FLOOR,
+        "regressor_sigma": {"text": _text_sigma(data)},
+        "modalities": msgspec.to_builtins(modalities),
+    }
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(msgspec.json.format(msgspec.json.encode(table), indent=1) + b"\n")
     except OSError as error:
-        raise InputError(f"cannot write the table ({error.strerror})", where=str(out), cure="choose another --out") from error
+        raise InputError(
+            f"cannot write the table ({error.strerror})", where=str(out), cure="choose another --out"
+        ) from error
     figures = {
-        name: {"weight": entry.weight, "gain_bits": entry.gain_bits, "gain_bits at weight 1": parts[name][1].gain(1.0), "n": float(entry.n)}
+        name: {
+            "weight": entry.weight,
+            "gain_bits": entry.gain_bits,
+            "gain_bits at weight 1": parts[name][1].gain(1.0),
+            "n": float(entry.n),
+        }
         for name, entry in modalities.items()
     }
     return Report(
-        task="train pooling", data=str(data), n=sum(entry.n for entry in modalities.values()), groups={"modality": figures},
-        parameters={"seed": seed, "regressor_sigma": table["regressor_sigma"]}, notes=tuple(f"{name}: {e.source}" for name, e in modalities.items()),
-    )  # fmt: skip
+        task="train pooling",
+        data=str(data),
+        n=sum(entry.n for entry in modalities.values()),
+        groups={"modality": figures},
+        parameters={"seed": seed, "regressor_sigma": table["regressor_sigma"]},
+        notes=tuple(f"{name}: {e.source}" for name, e in modalities.items()),
+    )
 
 
 _REFERENCE = np.array([taxonomy.REFERENCE_PRIOR[label] for label in LABELS])
@@ -97,7 +121,10 @@ def _text(data: Path) -> tuple[Part, Part, str]:
     from extractors.text.emotion import TextEmotion
 
     corpus, model = corpora.read(corpora.find(data, "meld")), TextEmotion()
-    dev, test = ([_part(rows, model.classify([row.text for row in rows]), "meld", _REFERENCE) for rows in (corpus.split("dev"), corpus.split("test"))])
+    dev, test = [
+        _part(rows, model.classify([row.text for row in rows]), "meld", _REFERENCE)
+        for rows in (corpus.split("dev"), corpus.split("test"))
+    ]
     return dev, test, "MELD: chosen on dev, gain on test (dialogue; the head was trained on comments)"
 
 
@@ -109,7 +136,8 @@ def _text_sigma(data: Path) -> dict[str, float]:
     posteriors = TextEmotion().classify([row.text for row in rows])
     anchors = [taxonomy.ANCHORS[taxonomy.map_label(row.label, "meld") or "neutral"] for row in rows]
     return {
-        name: round(m.rmse([anchor[axis] for anchor in anchors], [getattr(p, name) for p in posteriors]), 4) for axis, name in enumerate(DIMENSIONS)
+        name: round(m.rmse([anchor[axis] for anchor in anchors], [getattr(p, name) for p in posteriors]), 4)
+        for axis, name in enumerate(DIMENSIONS)
     }
 
 
@@ -120,7 +148,11 @@ def _speech(data: Path) -> tuple[Part, Part, str]:
     from fusion.evaluation.media import read_audio
     from fusion.training.augment import telephone
 
-    rows, engine, model = corpora.read(corpora.find(data, "ravdess")).rows, WhisperEngine("whisper-base"), SpeechEmotion()
+    rows, engine, model = (
+        corpora.read(corpora.find(data, "ravdess")).rows,
+        WhisperEngine("whisper-base"),
+        SpeechEmotion(),
+    )
     found: tuple[tuple[list[Row], list[Posterior]], ...] = (([], []), ([], []))
     for row in rows:
         audio = read_audio(row)
@@ -130,7 +162,10 @@ def _speech(data: Path) -> tuple[Part, Part, str]:
             side[0].append(row)
             side[1].append(model.classify(engine.encode(version).states))
     chosen, held_out = (_part(*side, "ravdess", _REFERENCE) for side in found)
-    return chosen, held_out, "RAVDESS, clean and telephone: chosen on half of the actors, gain on the others (the head was trained on EmoDB)"
+    source = (
+        "RAVDESS, clean and telephone: chosen on half of the actors, gain on the others (the head knows EmoDB alone)"
+    )
+    return chosen, held_out, source
 
 
 def _face(data: Path) -> tuple[Part, Part, str]:
@@ -144,5 +179,7 @@ def _face(data: Path) -> tuple[Part, Part, str]:
     for start in (0, 1):
         half = rows[start::2]
         halves.append(_part(half, [model.posterior(read_cell(row)) for row in half], "ferplus", prior))
-    source = "FER+ PrivateTest, no mesh: chosen on half of the pictures, gain on the others (the same kind of pictures as it was calibrated on)"
+    source = (
+        "FER+ PrivateTest, no mesh: chosen on half of the pictures, gain on the others (same kind as calibrated on)"
+    )
     return halves[0], halves[1], source

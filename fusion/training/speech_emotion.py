@@ -1,8 +1,8 @@
 """Recipes of the speech emotion heads: logistic regression on the mean of Whisper's encoder states.
 
-The default head and the one for the small English encoder see EmoDB alone (free to use with citation); the research head
-sees RAVDESS too (CC BY-NC-SA 4.0) and is for non-commercial use. All report figures on speakers that were not trained on,
-on the telephone channel, and on corpora that took no part.
+The default head and the one for the small English encoder see EmoDB alone (free to use with citation); the research
+head sees RAVDESS too (CC BY-NC-SA 4.0) and is for non-commercial use. All report figures on speakers that were not
+trained on, on the telephone channel, and on corpora that took no part.
 
 EmoDB is cut to its first two seconds wherever all seven classes are compared: most copies hold no more of its fear,
 boredom and disgust, and a head could read the class off the length.
@@ -71,8 +71,8 @@ CHANGES: dict[str, Change] = {
     "1 s": lambda audio, rng: augment.piece(_cut(audio), 1.0, rng),
     "1.5 s": lambda audio, rng: augment.piece(_cut(audio), 1.5, rng),
 }
-"""What is done to a recording. All but ``whole`` start from its first two seconds; noise is at 5 to 25 dB, levels vary by
-±12 dB, pieces last 1 to 2 s."""
+"""What is done to a recording. All but ``whole`` start from its first two seconds; noise is at 5 to 25 dB, levels vary
+by ±12 dB, pieces last 1 to 2 s."""
 
 QUIET, CHANNELS = ("clean", "piece"), ("telephone", "noise", "noise telephone", "piece telephone")
 TRAINING = (*QUIET, *CHANNELS)
@@ -91,7 +91,9 @@ class Head(Struct, frozen=True, eq=False):
         return np.asarray(pooled @ self.weight + self.bias, np.float64)
 
     def posteriors(self, pooled: Floats, model: str) -> list[Posterior]:
-        shares = merged(softmax(self.logits(pooled) / self.temperature), [LABEL_OF[name] for name in self.classes], PRIOR)
+        shares = merged(
+            softmax(self.logits(pooled) / self.temperature), [LABEL_OF[name] for name in self.classes], PRIOR
+        )
         return [posterior(row, 1.0, row @ ANCHORS, model) for row in shares]
 
 
@@ -110,7 +112,9 @@ class Recordings:
         if change not in self._pooled:
             tag = sum(change.encode())
             states = (
-                self._engine.encode(CHANGES[change](audio, np.random.default_rng([self._seed, tag, i])).astype(np.float32)).states
+                self._engine.encode(
+                    CHANGES[change](audio, np.random.default_rng([self._seed, tag, i])).astype(np.float32)
+                ).states
                 for i, audio in enumerate(self._audio)
             )
             self._pooled[change] = np.array([pool(rows) for rows in states])
@@ -130,7 +134,8 @@ def _fit(parts: Sequence[tuple[Recordings, Ints]], changes: Sequence[str]) -> He
 
 
 def _held_out(corpus_list: Sequence[Recordings], fold: int) -> list[tuple[Recordings, Ints, Ints]]:
-    """(recordings, rows to train on, rows to test on) of each corpus; fold k of a corpus with fewer folds is k modulo."""
+    """(recordings, rows to train on, rows to test on) of each corpus; fold k of a corpus with fewer folds is k
+    modulo."""
     found = []
     for recordings in corpus_list:
         names = sorted(set(recordings.folds))
@@ -146,8 +151,8 @@ def _folds(corpus_list: Sequence[Recordings]) -> int:
 def _temperature(corpus_list: Sequence[Recordings]) -> float:
     """Temperature for a shift that is rehearsed: a head that knows the quiet recordings of one small world judges other
     worlds through the telephone and in noise. A world is a corpus where there are several, else a speaker. In its own
-    conditions a head would trust itself too much; how far the rehearsal carries is measured on corpora that took no part,
-    and nothing is fitted on them."""
+    conditions a head would trust itself too much; how far the rehearsal carries is measured on corpora that took no
+    part, and nothing is fitted on them."""
     worlds: list[tuple[Recordings, Ints]] = []
     for recordings in corpus_list:
         speakers = np.array([row.speaker if len(corpus_list) == 1 else "" for row in recordings.rows])
@@ -155,8 +160,14 @@ def _temperature(corpus_list: Sequence[Recordings]) -> float:
     judged: list[tuple[Floats, Ints]] = []
     for number, world in enumerate(worlds):
         head = _fit([world], QUIET)
-        others = [(recordings, at[np.isin(recordings.labels[at], head.classes)]) for i, (recordings, at) in enumerate(worlds) if i != number]
-        logits = np.concatenate([head.logits(recordings.pooled(change)[at]) for recordings, at in others for change in CHANNELS])
+        others = [
+            (recordings, at[np.isin(recordings.labels[at], head.classes)])
+            for i, (recordings, at) in enumerate(worlds)
+            if i != number
+        ]
+        logits = np.concatenate(
+            [head.logits(recordings.pooled(change)[at]) for recordings, at in others for change in CHANNELS]
+        )
         names = np.concatenate([recordings.labels[at] for recordings, at in others for _ in CHANNELS])
         judged.append((logits, np.searchsorted(head.classes, names)))
 
@@ -169,7 +180,9 @@ def _temperature(corpus_list: Sequence[Recordings]) -> float:
 def _balanced_loss(logits: Floats, truth: Ints) -> float:
     """Log loss with even weight of the classes."""
     counts = np.bincount(truth)
-    return float(-np.average(log_softmax(logits)[np.arange(len(truth)), truth], weights=(1 / np.maximum(counts, 1))[truth]))
+    return float(
+        -np.average(log_softmax(logits)[np.arange(len(truth)), truth], weights=(1 / np.maximum(counts, 1))[truth])
+    )
 
 
 def _quality(corpus_list: Sequence[Recordings], heads: Sequence[Head], temperature: float) -> list[float]:
@@ -181,27 +194,40 @@ def _quality(corpus_list: Sequence[Recordings], heads: Sequence[Head], temperatu
         for fold, head in enumerate(heads):
             _, _, test = _held_out(corpus_list, fold)[0]
             index = np.searchsorted(head.classes, first.labels[test])
-            losses.append(-log_softmax(head.logits(first.pooled(change)[test]) / temperature)[np.arange(len(test)), index])
+            losses.append(
+                -log_softmax(head.logits(first.pooled(change)[test]) / temperature)[np.arange(len(test)), index]
+            )
         gains.append(max(0.0, float(np.log(len(heads[0].classes)) - np.concatenate(losses).mean())))
     return [round(float(gain), 4) for gain in np.minimum(1.0, np.maximum.accumulate(gains) / gains[-1])]
 
 
-def _train(name: str, encoder: ModelName, trained: Sequence[str], measured: Sequence[str], data: Path, out: Path, seed: int) -> Report:
+def _train(
+    name: str, encoder: ModelName, trained: Sequence[str], measured: Sequence[str], data: Path, out: Path, seed: int
+) -> Report:
     deterministic(seed)
     engine = WhisperEngine(encoder)
     sets = {key: Recordings(corpora.read(corpora.find(data, key)), engine, seed) for key in trained}
     there = [key for key in measured if corpora.present(data, key)]
     sets |= {key: Recordings(corpora.read(corpora.find(data, key)), engine, seed) for key in there}
     corpus_list = [sets[key] for key in trained]
-    heads = [_fit([(rec, train) for rec, train, _ in _held_out(corpus_list, k)], TRAINING) for k in range(_folds(corpus_list))]
+    heads = [
+        _fit([(rec, train) for rec, train, _ in _held_out(corpus_list, k)], TRAINING)
+        for k in range(_folds(corpus_list))
+    ]
     temperature = round(_temperature(corpus_list), 3)
     final = _fit([(recordings, np.arange(len(recordings.rows))) for recordings in corpus_list], TRAINING)
     quality = _quality(corpus_list, heads, temperature)
     description = {
-        "classes": list(final.classes), "label_of": {c: LABEL_OF[c] for c in final.classes}, "prior": taxonomy.REFERENCE_PRIOR,
-        "temperature": temperature, "quality_seconds": [0.0, *LENGTHS.values()], "quality": [0.0, *quality], "encoder": encoder,
-        "trained_on": list(trained), "seed": seed,
-    }  # fmt: skip
+        "classes": list(final.classes),
+        "label_of": {c: LABEL_OF[c] for c in final.classes},
+        "prior": taxonomy.REFERENCE_PRIOR,
+        "temperature": temperature,
+        "quality_seconds": [0.0, *LENGTHS.values()],
+        "quality": [0.0, *quality],
+        "encoder": encoder,
+        "trained_on": list(trained),
+        "seed": seed,
+    }
     save(out, {"weight": final.weight, "bias": final.bias, "anchors": ANCHORS}, description)
     model = SpeechEmotion(name, weights=out)
     heads = [Head(head.classes, head.weight, head.bias, temperature) for head in heads]
@@ -209,11 +235,25 @@ def _train(name: str, encoder: ModelName, trained: Sequence[str], measured: Sequ
     sections += [_four_whole(sets["emodb"])] if trained == ("emodb",) else []
     written = Head(final.classes, final.weight, final.bias, temperature)
     sections += [section for key in there for section in _other_corpus(sets[key], written, model.identity)]
-    parameters = {"encoder": encoder, "seed": seed, "c": C, "temperature": temperature, "quality at 0.5/1/1.5/2 s": quality, "bytes": out.stat().st_size}
+    parameters = {
+        "encoder": encoder,
+        "seed": seed,
+        "c": C,
+        "temperature": temperature,
+        "quality at 0.5/1/1.5/2 s": quality,
+        "bytes": out.stat().st_size,
+    }
     rows = sum(len(recordings.rows) for recordings in corpus_list)
     notes = tuple(f"no folder {key} there: not measured on it" for key in measured if key not in there)
-    return Report(task=f"train {name}", data=" + ".join(trained), n=rows, parameters=parameters, sections=tuple(sections), notes=notes,
-                  models={"speech_emotion": model.identity})  # fmt: skip
+    return Report(
+        task=f"train {name}",
+        data=" + ".join(trained),
+        n=rows,
+        parameters=parameters,
+        sections=tuple(sections),
+        notes=notes,
+        models={"speech_emotion": model.identity},
+    )
 
 
 def _unseen_speakers(corpus_list: Sequence[Recordings], heads: Sequence[Head], model: str) -> list[Report]:
@@ -229,19 +269,38 @@ def _unseen_speakers(corpus_list: Sequence[Recordings], heads: Sequence[Head], m
             _, _, test = _held_out(corpus_list, fold)[place]
             order += test.tolist()
             for condition in conditions:
-                guess = [heads[fold].classes[i] for i in heads[fold].logits(recordings.pooled(condition)[test]).argmax(axis=1)]
+                guess = [
+                    heads[fold].classes[i]
+                    for i in heads[fold].logits(recordings.pooled(condition)[test]).argmax(axis=1)
+                ]
                 by_fold[condition][fold_name] = m.uar(recordings.labels[test].tolist(), guess)
             for condition, found in delivered.items():
                 found += heads[fold].posteriors(recordings.pooled(condition)[test], model)
         means = {f"uar {condition}": float(np.mean(list(folds.values()))) for condition, folds in by_fold.items()}
         about = f"{recordings.corpus.name}, {len(set(recordings.labels))} classes, first {CUT_S:g} s, unseen speakers"
-        sections.append(Report(task="classes of training, mean over folds", data=about, n=len(order), metrics=means, groups={"condition": by_fold}))
+        sections.append(
+            Report(
+                task="classes of training, mean over folds",
+                data=about,
+                n=len(order),
+                metrics=means,
+                groups={"condition": by_fold},
+            )
+        )
         rows: list[Row] = [recordings.rows[i] for i in order]
         sections += [
-            emotion_report("speech-emotion", f"{recordings.corpus.name}, first {CUT_S:g} s, unseen speakers, {condition}", rows, found,
-                           label_set=recordings.corpus.label_set, prior=taxonomy.REFERENCE_PRIOR, models={}, bootstrap="speaker")
+            emotion_report(
+                "speech-emotion",
+                f"{recordings.corpus.name}, first {CUT_S:g} s, unseen speakers, {condition}",
+                rows,
+                found,
+                label_set=recordings.corpus.label_set,
+                prior=taxonomy.REFERENCE_PRIOR,
+                models={},
+                bootstrap="speaker",
+            )
             for condition, found in delivered.items()
-        ]  # fmt: skip
+        ]
     return sections
 
 
@@ -257,7 +316,13 @@ def _four_whole(recordings: Recordings) -> Report:
             guess = [head.classes[i] for i in head.logits(recordings.pooled(condition)[test]).argmax(axis=1)]
             folds[name] = m.uar(recordings.labels[test].tolist(), guess)
     means = {f"uar {condition}": float(np.mean(list(folds.values()))) for condition, folds in by_fold.items()}
-    return Report(task="four classes, whole files, mean over folds", data="emodb, unseen speakers", n=len(at), metrics=means, groups={"condition": by_fold})
+    return Report(
+        task="four classes, whole files, mean over folds",
+        data="emodb, unseen speakers",
+        n=len(at),
+        metrics=means,
+        groups={"condition": by_fold},
+    )
 
 
 def _other_corpus(recordings: Recordings, head: Head, model: str) -> list[Report]:
@@ -272,8 +337,18 @@ def _other_corpus(recordings: Recordings, head: Head, model: str) -> list[Report
         for condition in ("whole", "whole telephone"):
             rows = [recordings.rows[i] for i in at]
             found = head.posteriors(recordings.pooled(condition)[at], model)
-            sections.append(emotion_report("speech-emotion", f"{name} (took no part), {shared}, {condition}", rows, found, bootstrap="speaker",
-                                           label_set=recordings.corpus.label_set, prior=taxonomy.REFERENCE_PRIOR, models={}))  # fmt: skip
+            sections.append(
+                emotion_report(
+                    "speech-emotion",
+                    f"{name} (took no part), {shared}, {condition}",
+                    rows,
+                    found,
+                    bootstrap="speaker",
+                    label_set=recordings.corpus.label_set,
+                    prior=taxonomy.REFERENCE_PRIOR,
+                    models={},
+                )
+            )
     return sections
 
 
@@ -288,5 +363,5 @@ def train_tiny(data: Path, out: Path, seed: int = 0) -> Report:
 
 
 def train_research(data: Path, out: Path, seed: int = 0) -> Report:
-    """Train the non-commercial head of the profile `research` on EmoDB and RAVDESS; measure it on unseen speakers and URDU."""
+    """Train the non-commercial head of the profile `research` on EmoDB and RAVDESS; measure it like the default one."""
     return _train("speech-emotion-research", "whisper-base", ("emodb", "ravdess"), ("urdu",), data, out, seed)

@@ -1,8 +1,8 @@
 """Recipe of `extractors/weights/text-emotion.safetensors`: a head on frozen multilingual sentence vectors.
 
-Data: GoEmotions (Apache-2.0) for the labels, EmoBank (CC BY-SA 4.0) for valence, arousal, dominance. Each text is seen as
-written and as a recogniser would have it. MELD never trains a weight: its dev part takes part in choosing the two numbers
-of the temperature, and its test part is reported.
+Data: GoEmotions (Apache-2.0) for the labels, EmoBank (CC BY-SA 4.0) for valence, arousal, dominance. Each text is seen
+as written and as a recogniser would have it. MELD never trains a weight: its dev part takes part in choosing the two
+numbers of the temperature, and its test part is reported.
 """
 
 from __future__ import annotations
@@ -48,19 +48,43 @@ def train(data: Path, out: Path, seed: int = 0) -> Report:
     dev = sets["goemotions"].split("dev"), sets["meld"].split("dev")
     train_prior = map_truth(sets["goemotions"].split("train"), "goemotions").shares.sum(axis=0)
     train_prior /= train_prior.sum()
-    temperature = _temperature([_dev_evidence(net, rows, label_set, encoder) for rows, label_set in zip(dev, ("goemotions", "meld"), strict=True)], train_prior)
-    tensors = _tensors(net) | dict(zip(("point.weight", "point.bias"), _on_anchor_scale(net, dev[0], encoder), strict=True))
+    temperature = _temperature(
+        [
+            _dev_evidence(net, rows, label_set, encoder)
+            for rows, label_set in zip(dev, ("goemotions", "meld"), strict=True)
+        ],
+        train_prior,
+    )
+    tensors = _tensors(net) | dict(
+        zip(("point.weight", "point.bias"), _on_anchor_scale(net, dev[0], encoder), strict=True)
+    )
     head = {
-        "open_labels": list(OPEN_LABELS), "prior": taxonomy.REFERENCE_PRIOR, "temperature": [round(t, 4) for t in temperature],
+        "open_labels": list(OPEN_LABELS),
+        "prior": taxonomy.REFERENCE_PRIOR,
+        "temperature": [round(t, 4) for t in temperature],
         "train_prior": {label: round(float(p), 6) for label, p in zip(LABELS, train_prior, strict=True)},
-        "encoder": registry.identity("sentence-encoder"), "trained_on": ["goemotions", "emobank"], "seed": seed,
+        "encoder": registry.identity("sentence-encoder"),
+        "trained_on": ["goemotions", "emobank"],
+        "seed": seed,
         "temperature_on": ["goemotions dev", "meld dev"],
-    }  # fmt: skip
+    }
     save(out, tensors, head)
     model = TextEmotion(weights=out, encoder=encoder)
-    parameters = {"seed": seed, "temperature": head["temperature"], "epochs": EPOCHS, "hidden": HIDDEN, "bytes": out.stat().st_size}
-    return Report(task="train text-emotion", data=str(data), n=len(sets["goemotions"].split("train")), parameters=parameters,
-                  models={"text_emotion": model.identity}, sections=tuple(_sections(model, sets)))  # fmt: skip
+    parameters = {
+        "seed": seed,
+        "temperature": head["temperature"],
+        "epochs": EPOCHS,
+        "hidden": HIDDEN,
+        "bytes": out.stat().st_size,
+    }
+    return Report(
+        task="train text-emotion",
+        data=str(data),
+        n=len(sets["goemotions"].split("train")),
+        parameters=parameters,
+        models={"text_emotion": model.identity},
+        sections=tuple(_sections(model, sets)),
+    )
 
 
 class _Net(nn.Module):
@@ -68,7 +92,11 @@ class _Net(nn.Module):
         super().__init__()
         self.input_dropout, self.hidden_dropout = nn.Dropout(INPUT_DROPOUT), nn.Dropout(HIDDEN_DROPOUT)
         self.hidden = nn.Linear(DIMENSIONS, HIDDEN)
-        self.labels, self.open, self.point = nn.Linear(HIDDEN, len(LABELS)), nn.Linear(HIDDEN, len(OPEN_LABELS)), nn.Linear(HIDDEN, 3)
+        self.labels, self.open, self.point = (
+            nn.Linear(HIDDEN, len(LABELS)),
+            nn.Linear(HIDDEN, len(OPEN_LABELS)),
+            nn.Linear(HIDDEN, 3),
+        )
 
     def forward(self, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         z = nn.functional.gelu(self.hidden(self.input_dropout(vectors * SCALE)), approximate="tanh")
@@ -77,8 +105,8 @@ class _Net(nn.Module):
 
 
 def _fit(labelled: Sequence[Row], rated: Sequence[Row], encoder: SentenceEncoder, seed: int) -> _Net:
-    """One trunk, three losses: log loss on the shares of the seven labels (none where no label has a counterpart), binary
-    log loss on each of the 28, squared error on the standardised ratings."""
+    """One trunk, three losses: log loss on the shares of the seven labels (none where no label has a counterpart),
+    binary log loss on each of the 28, squared error on the standardised ratings."""
     vectors = torch.tensor(_both(labelled, encoder, seed))
     shares = torch.tensor(map_truth(labelled, "goemotions").shares, dtype=torch.float32).repeat(2, 1)
     marks = torch.tensor([[float(name in row.labels) for name in OPEN_LABELS] for row in labelled]).repeat(2, 1)
@@ -121,7 +149,9 @@ def _outputs(net: _Net, vectors: Vectors) -> tuple[Floats, Floats]:
     return seven.numpy().astype(np.float64), point.numpy().astype(np.float64)
 
 
-def _dev_evidence(net: _Net, rows: Sequence[Row], label_set: str, encoder: SentenceEncoder) -> tuple[Floats, Ints, Floats]:
+def _dev_evidence(
+    net: _Net, rows: Sequence[Row], label_set: str, encoder: SentenceEncoder
+) -> tuple[Floats, Ints, Floats]:
     """Logits, truth and word counts of the rows with one label, as written and as recognised."""
     truth = map_truth(rows, label_set).index
     kept = [row.text for row, index in zip(rows, truth, strict=True) if index >= 0]
@@ -131,9 +161,9 @@ def _dev_evidence(net: _Net, rows: Sequence[Row], label_set: str, encoder: Sente
 
 
 def _temperature(dev: Sequence[tuple[Floats, Ints, Floats]], train_prior: Floats) -> tuple[float, float]:
-    """(a, b) of the temperature a + b / sqrt(words) with the least mean of the log losses on the dev sets, each set under
-    its own label shares and counting the same. A set of another kind of talk keeps the head from trusting itself as it
-    could on the kind it was trained on."""
+    """(a, b) of the temperature a + b / sqrt(words) with the least mean of the log losses on the dev sets, each set
+    under its own label shares and counting the same. A set of another kind of talk keeps the head from trusting itself
+    as it could on the kind it was trained on."""
 
     def loss(a: float, b: float) -> float:
         return float(np.mean([_log_loss(logits, truth, words, train_prior, a, b) for logits, truth, words in dev]))
@@ -149,17 +179,24 @@ def _log_loss(logits: Floats, truth: Ints, words: Floats, train_prior: Floats, a
 
 
 def _on_anchor_scale(net: _Net, rows: Sequence[Row], encoder: SentenceEncoder) -> tuple[Floats, Floats]:
-    """The last layer of the point, brought to the scale of the anchors: the regression of the anchors of labelled texts on
-    the standardised ratings, labels weighted to the reference prior. EmoBank's own scale is narrow (deviation 0.17 on
-    [-1, 1]) and could not be mixed with dimensions read off labels."""
+    """The last layer of the point, brought to the scale of the anchors: the regression of the anchors of labelled texts
+    on the standardised ratings, labels weighted to the reference prior. EmoBank's own scale is narrow (deviation 0.17
+    on [-1, 1]) and could not be mixed with dimensions read off labels."""
     truth = map_truth(rows, "goemotions").index
     kept = np.flatnonzero(truth >= 0)
-    _, point = _outputs(net, encoder.encode_many([row.text for row, index in zip(rows, truth, strict=True) if index >= 0]))
+    _, point = _outputs(
+        net, encoder.encode_many([row.text for row, index in zip(rows, truth, strict=True) if index >= 0])
+    )
     anchors = np.array([taxonomy.ANCHORS[label] for label in LABELS])[truth[kept]]
     weight = (PRIOR / label_shares(truth[kept]))[truth[kept]]
     mean_point, mean_anchor = np.average(point, axis=0, weights=weight), np.average(anchors, axis=0, weights=weight)
-    slope = np.average((point - mean_point) * (anchors - mean_anchor), axis=0, weights=weight) / np.average((point - mean_point) ** 2, axis=0, weights=weight)
-    layer, bias = net.point.weight.detach().numpy().T.astype(np.float64), net.point.bias.detach().numpy().astype(np.float64)
+    slope = np.average((point - mean_point) * (anchors - mean_anchor), axis=0, weights=weight) / np.average(
+        (point - mean_point) ** 2, axis=0, weights=weight
+    )
+    layer, bias = (
+        net.point.weight.detach().numpy().T.astype(np.float64),
+        net.point.bias.detach().numpy().astype(np.float64),
+    )
     return layer * slope, (bias - mean_point) * slope + mean_anchor
 
 
@@ -174,15 +211,24 @@ def _tensors(net: _Net) -> dict[str, Floats]:
 
 
 def _sections(model: TextEmotion, sets: dict[str, corpora.Corpus]) -> list[Report]:
-    """Test figures as written and as recognised. MELD is another domain: TV dialogue, labelled with picture and sound."""
+    """Test figures as written and as recognised. MELD is another domain: TV dialogue, labelled with picture and
+    sound."""
     sections = []
     for name in ("goemotions", "meld"):
         corpus = sets[name]
         rows = corpus.split("test")
         for kind, texts in _renderings(rows):
             posteriors = model.classify(texts)
-            section = emotion_report("text-emotion", f"{name} test, {kind}", rows, posteriors, label_set=corpus.label_set, prior=model.prior,
-                                     models={"text_emotion": model.identity}, bootstrap=corpus.bootstrap)  # fmt: skip
+            section = emotion_report(
+                "text-emotion",
+                f"{name} test, {kind}",
+                rows,
+                posteriors,
+                label_set=corpus.label_set,
+                prior=model.prior,
+                models={"text_emotion": model.identity},
+                bootstrap=corpus.bootstrap,
+            )
             sections.append(section)
     sections.append(_open_section(model, sets["goemotions"].split("test")))
     rows = sets["emobank"].split("test")
@@ -197,8 +243,16 @@ def _renderings(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
 
 
 def _rating_section(posteriors: Sequence[Posterior], rows: Sequence[Row], data: str, model: TextEmotion) -> Report:
-    return emotion_report("text-emotion", data, rows, posteriors, label_set="basic", prior=model.prior, models={"text_emotion": model.identity},
-                          notes=("the scale is that of the labels' anchors, wider than EmoBank's: read the correlation",))  # fmt: skip
+    return emotion_report(
+        "text-emotion",
+        data,
+        rows,
+        posteriors,
+        label_set="basic",
+        prior=model.prior,
+        models={"text_emotion": model.identity},
+        notes=("the scale is that of the labels' anchors, wider than EmoBank's: read the correlation",),
+    )
 
 
 def _open_section(model: TextEmotion, rows: Sequence[Row]) -> Report:
@@ -211,5 +265,11 @@ def _open_section(model: TextEmotion, rows: Sequence[Row]) -> Report:
         scores[label] = float(m.f1_of(m.confusion(truth, guess, ("True", "False")))[0])
         counts[label] = float(truth.count("True"))
     by_label = {label: {"n": counts[label], "f1": scores[label]} for label in OPEN_LABELS}
-    return Report(task="open labels", data="goemotions test, as written", n=len(rows), metrics={"macro_f1": float(np.mean(list(scores.values())))},
-                  groups={"label": by_label}, models={"text_emotion": model.identity})  # fmt: skip
+    return Report(
+        task="open labels",
+        data="goemotions test, as written",
+        n=len(rows),
+        metrics={"macro_f1": float(np.mean(list(scores.values())))},
+        groups={"label": by_label},
+        models={"text_emotion": model.identity},
+    )

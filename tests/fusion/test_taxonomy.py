@@ -89,7 +89,9 @@ def test_the_rarer_part_of_a_pair_decides_between_equal_pairs() -> None:
         {},
     ],
 )
-def test_no_compound_is_said_where_one_part_is_weak_or_the_pair_explains_less_than_half(shares: dict[str, float]) -> None:
+def test_no_compound_is_said_where_one_part_is_weak_or_the_pair_explains_less_than_half(
+    shares: dict[str, float],
+) -> None:
     assert taxonomy.compound(shares) is None
 
 
@@ -108,14 +110,18 @@ def test_a_compound_names_two_labels_that_hold_half_of_the_probability(shares: d
 
 
 @given(distributions(), distributions(), distributions())
-def test_restating_there_and_back_gives_the_same_posterior(shares: dict[str, float], one: dict[str, float], other: dict[str, float]) -> None:
+def test_restating_there_and_back_gives_the_same_posterior(
+    shares: dict[str, float], one: dict[str, float], other: dict[str, float]
+) -> None:
     there = taxonomy.rebase(shares, one, other)
     assert sum(there.values()) == pytest.approx(1)
     assert taxonomy.rebase(there, other, one) == pytest.approx(shares)
 
 
 @given(distributions(), distributions())
-def test_a_posterior_that_says_nothing_says_nothing_under_any_prior(one: dict[str, float], other: dict[str, float]) -> None:
+def test_a_posterior_that_says_nothing_says_nothing_under_any_prior(
+    one: dict[str, float], other: dict[str, float]
+) -> None:
     assert taxonomy.rebase(one, one, other) == pytest.approx(other)
 
 

@@ -15,6 +15,7 @@ from extractors.cues import LABELS, Prosody
 from extractors.posterior import restate, softmax
 from extractors.speech.emotion import SpeechEmotion, merged
 from fusion import taxonomy
+from fusion.evaluation import corpora
 
 PRIOR = np.array([taxonomy.REFERENCE_PRIOR[label] for label in LABELS])
 CLASSES = ("anger", "neutral", "disgust", "fear", "happiness", "neutral", "sadness")
@@ -133,12 +134,17 @@ def test_states_of_another_encoder_are_refused(model: SpeechEmotion) -> None:
 
 @pytest.mark.corpus
 @pytest.mark.models
-def test_voices_of_another_language_and_corpus_are_told_apart_better_than_by_chance(corpus: Path, model: SpeechEmotion) -> None:
+def test_voices_of_another_language_and_corpus_are_told_apart_better_than_by_chance(
+    corpus: Path, tmp_path: Path
+) -> None:
     from fusion.evaluation.tasks import evaluate
 
-    folder = corpus / "audio" / "ravdess"
-    rows = [line.split(",") for line in (folder / "manifest.csv").read_text().splitlines()[1:]]
-    picked = [row for row in rows if row[2] in ("actor01", "actor02", "actor03", "actor04") and row[1] in ("anger", "sadness", "neutral", "happiness")]
-    assert len(picked) == 56
-    report = evaluate("speech-emotion", data=folder, limit=48)
-    assert report.n == 48 and report.metrics["uar_closed"] > 1.3 / len(report.classes)
+    head("speech-emotion")
+    rows = corpora.read(corpus / "audio" / "ravdess").rows
+    labels, actors = ("anger", "happiness", "neutral", "sadness"), ("actor01", "actor02", "actor03", "actor04")
+    picked = [row for row in rows if row.label in labels and row.speaker in actors]
+    lines = [f"{row.path},{row.label},{row.speaker}" for row in picked]
+    (tmp_path / "voices.csv").write_text("\n".join(["path,label,speaker", *lines]))
+    report = evaluate("speech-emotion", manifest=tmp_path / "voices.csv")
+    assert report.n == 56 and set(report.classes) == set(labels)
+    assert report.metrics["uar_closed"] > 0.4

@@ -32,7 +32,13 @@ def label(model: TextEmotion, text: str) -> str:
     return max(found.probabilities, key=lambda name: found.probabilities[name])
 
 
-texts = st.lists(st.one_of(st.text(max_size=60), st.sampled_from(["Yes.", "I am furious!", "thank you so much", "Danke", "4471", "怒っています"])), max_size=6)
+texts = st.lists(
+    st.one_of(
+        st.text(max_size=60),
+        st.sampled_from(["Yes.", "I am furious!", "thank you so much", "Danke", "4471", "怒っています"]),
+    ),
+    max_size=6,
+)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -62,7 +68,9 @@ def test_a_text_without_a_word_tells_nothing(model: TextEmotion, text: str) -> N
 
 
 def test_short_answers_are_trusted_less_than_sentences(model: TextEmotion) -> None:
-    yes, okay, sentence = model.classify(["Yeah.", "okay then", "I have been waiting for three weeks and nobody called me back."])
+    yes, okay, sentence = model.classify(
+        ["Yeah.", "okay then", "I have been waiting for three weeks and nobody called me back."]
+    )
     assert yes.quality < okay.quality < sentence.quality == 1
 
 
@@ -83,14 +91,18 @@ def test_short_answers_are_trusted_less_than_sentences(model: TextEmotion) -> No
         ("Kids are talking by the door.", "neutral"),
     ],
 )
-def test_plain_statements_are_understood_also_as_a_recogniser_writes_them(model: TextEmotion, text: str, expected: str) -> None:
+def test_plain_statements_are_understood_also_as_a_recogniser_writes_them(
+    model: TextEmotion, text: str, expected: str
+) -> None:
     assert label(model, text) == expected
     plain = "".join(sign for sign in text.lower() if sign.isalnum() or sign in " '")
     assert label(model, plain) == expected
 
 
 def test_valence_orders_what_people_would_order(model: TextEmotion) -> None:
-    bad, plain, good = model.classify(["This is terrible, I hate it.", "The parcel is in the hall.", "This is wonderful, I love it."])
+    bad, plain, good = model.classify(
+        ["This is terrible, I hate it.", "The parcel is in the hall.", "This is wonderful, I love it."]
+    )
     assert bad.valence is not None and plain.valence is not None and good.valence is not None
     assert bad.valence + 0.2 < plain.valence < good.valence - 0.2
 
@@ -126,6 +138,8 @@ def test_weights_that_are_not_ours_are_refused(tmp_path: Path) -> None:
             TextEmotion(weights=tmp_path / f"{name}.safetensors")
 
 
-@pytest.mark.parametrize(("text", "words"), [("", 0), ("it's fine, isn’t it?", 4), ("4471", 1), ("怒って", 3), ("...", 0), ("e-mail", 2)])
+@pytest.mark.parametrize(
+    ("text", "words"), [("", 0), ("it's fine, isn’t it?", 4), ("4471", 1), ("怒って", 3), ("...", 0), ("e-mail", 2)]
+)
 def test_words_are_counted_in_any_script(text: str, words: int) -> None:
     assert word_count(text) == words

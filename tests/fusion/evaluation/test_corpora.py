@@ -20,7 +20,9 @@ EVEN = dict.fromkeys(LABELS, 1 / 7)
 
 
 def sure(label: str, p: float = 0.94) -> Posterior:
-    return Posterior({name: p if name == label else (1 - p) / 6 for name in LABELS}, valence=0.5, arousal=0.0, dominance=0.0)
+    return Posterior(
+        {name: p if name == label else (1 - p) / 6 for name in LABELS}, valence=0.5, arousal=0.0, dominance=0.0
+    )
 
 
 def write_gz(file: Path, text: str) -> None:
@@ -45,7 +47,9 @@ def test_goemotions_is_read_from_gzipped_files_and_scored_on_its_test_part(tmp_p
 def test_meld_dialogues_are_keyed_by_split(tmp_path: Path) -> None:
     header = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
     for split in ("dev", "test"):
-        (tmp_path / f"{split}_sent_emo.csv").write_text(header + f'1,"Oh, {split}",Ross,joy,positive,0,0,1,1,"00:00:01,000","00:00:02,000"\n')
+        (tmp_path / f"{split}_sent_emo.csv").write_text(
+            header + f'1,"Oh, {split}",Ross,joy,positive,0,0,1,1,"00:00:01,000","00:00:02,000"\n'
+        )
     assert {row.dialogue for row in corpora.read(tmp_path).split("all")} == {"dev-0", "test-0"}
 
 
@@ -63,7 +67,10 @@ def test_customer_sentences_alone_are_scored_in_support_dialogues(tmp_path: Path
     ]
     (tmp_path / "de_client_02.json").write_text(json.dumps([{"id": "d1", "turns": turns}]))
     rows = corpora.read(tmp_path).rows
-    assert [(row.text, row.label, row.language, row.role) for row in rows] == [("Nein!", "anger", "de", "customer"), ("Hm", "neutral", "de", "customer")]
+    assert [(row.text, row.label, row.language, row.role) for row in rows] == [
+        ("Nein!", "anger", "de", "customer"),
+        ("Hm", "neutral", "de", "customer"),
+    ]
 
 
 def test_an_unknown_folder_names_the_layouts_that_are_known(tmp_path: Path) -> None:
@@ -83,12 +90,19 @@ def test_a_corpus_is_found_one_or_two_levels_down(tmp_path: Path) -> None:
 
 
 def test_rows_without_counterpart_are_counted_not_dropped_silently() -> None:
-    rows = [Row(label="joy"), Row(label="curiosity"), Row(labels={"approval": 0.5, "caring": 0.5}), Row(labels={"joy": 0.5, "anger": 0.5})]
+    rows = [
+        Row(label="joy"),
+        Row(label="curiosity"),
+        Row(labels={"approval": 0.5, "caring": 0.5}),
+        Row(labels={"joy": 0.5, "anger": 0.5}),
+    ]
     truth = map_truth(rows, "goemotions")
     assert truth.index.tolist() == [LABELS.index("happiness"), -1, -1, -1]
     assert truth.unmapped == {"approval + caring": 1, "curiosity": 1}
     assert truth.ambiguous == 1
-    report = emotion_report("text-emotion", "x", rows, [sure("happiness")] * 4, label_set="goemotions", prior=EVEN, models={}, repeats=0)
+    report = emotion_report(
+        "text-emotion", "x", rows, [sure("happiness")] * 4, label_set="goemotions", prior=EVEN, models={}, repeats=0
+    )
     assert (report.n, report.metrics["n_labelled"], report.unmapped) == (4, 1, {"approval + caring": 1, "curiosity": 1})
 
 
@@ -99,10 +113,27 @@ def test_labels_that_map_to_one_label_are_no_tie() -> None:
 
 
 def report() -> Report:
-    rows = [Row(label=label, speaker=speaker, sex=sex, valence=0.4) for label, speaker, sex in
-            [("joy", "a", "F"), ("joy", "a", "F"), ("anger", "b", "M"), ("anger", "b", "M"), ("neutral", "c", "M")]]  # fmt: skip
+    rows = [
+        Row(label=label, speaker=speaker, sex=sex, valence=0.4)
+        for label, speaker, sex in [
+            ("joy", "a", "F"),
+            ("joy", "a", "F"),
+            ("anger", "b", "M"),
+            ("anger", "b", "M"),
+            ("neutral", "c", "M"),
+        ]
+    ]
     posteriors = [sure(label) for label in ("happiness", "neutral", "anger", "anger", "neutral")]
-    return emotion_report("text-emotion", "five rows", rows, posteriors, label_set="meld", prior=EVEN, models={"text_emotion": "m@1"}, bootstrap="speaker")
+    return emotion_report(
+        "text-emotion",
+        "five rows",
+        rows,
+        posteriors,
+        label_set="meld",
+        prior=EVEN,
+        models={"text_emotion": "m@1"},
+        bootstrap="speaker",
+    )
 
 
 def test_a_report_holds_figures_per_class_and_per_group_with_intervals() -> None:
@@ -130,12 +161,14 @@ def test_the_json_of_a_report_is_one_line_with_the_same_figures() -> None:
 
 
 def test_a_posterior_is_restated_under_even_shares_of_the_labels_that_occur() -> None:
-    # Under a prior that makes neutral frequent, weak evidence for anger or sadness is hidden; among the two labels of the
-    # corpus it decides.
+    # Under a prior that makes neutral frequent, weak evidence for anger or sadness is hidden; among the two labels of
+    # the corpus it decides.
     prior = dict(zip(LABELS, (0.05, 0.05, 0.05, 0.05, 0.7, 0.05, 0.05), strict=True))
     weak = [{**prior, "anger": 0.15, "neutral": 0.6}, {**prior, "sadness": 0.15, "neutral": 0.6}]
     rows = [Row(label="anger"), Row(label="sadness")]
-    found = emotion_report("t", "d", rows, [Posterior(p) for p in weak], label_set="basic", prior=prior, models={}, repeats=0)
+    found = emotion_report(
+        "t", "d", rows, [Posterior(p) for p in weak], label_set="basic", prior=prior, models={}, repeats=0
+    )
     assert found.metrics["uar"] == 0.0
     assert found.metrics["uar_closed"] == 1.0
     assert found.metrics["gain_bits"] > 0
@@ -151,6 +184,14 @@ def test_posteriors_that_equal_their_prior_gain_nothing() -> None:
 
 @pytest.mark.corpus
 def test_the_public_corpora_are_read_whole(corpus: Path) -> None:
-    sizes = {"emodb": 535, "ravdess": 720, "urdu": 400, "goemotions": 54_263, "meld": 13_708, "emobank": 10_062, "maia_dqe": 5_250}
+    sizes = {
+        "emodb": 535,
+        "ravdess": 720,
+        "urdu": 400,
+        "goemotions": 54_263,
+        "meld": 13_708,
+        "emobank": 10_062,
+        "maia_dqe": 5_250,
+    }
     for name, size in sizes.items():
         assert len(corpora.read(corpora.find(corpus, name)).rows) == size

@@ -40,7 +40,9 @@ def test_class_figures_agree_with_scikit_learn(pairs: list[tuple[str, str]]) -> 
     recall = reference.recall_score(truth, guess, average="macro", labels=sorted(set(truth)), zero_division=0)
     assert m.uar(truth, guess) == pytest.approx(recall)
     assert m.macro_f1(truth, guess) == pytest.approx(reference.f1_score(truth, guess, average="macro", zero_division=0))
-    assert m.weighted_f1(truth, guess) == pytest.approx(reference.f1_score(truth, guess, average="weighted", zero_division=0))
+    assert m.weighted_f1(truth, guess) == pytest.approx(
+        reference.f1_score(truth, guess, average="weighted", zero_division=0)
+    )
 
 
 def test_rows_of_the_confusion_matrix_are_the_truth() -> None:
@@ -50,7 +52,9 @@ def test_rows_of_the_confusion_matrix_are_the_truth() -> None:
 def test_brier_and_log_loss_agree_with_scikit_learn() -> None:
     truth, p = [0, 2, 1], np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
     assert m.log_loss_bits(truth, p) == pytest.approx(reference.log_loss(truth, p) / np.log(2))
-    assert m.brier(truth, p) == pytest.approx(np.mean([((row - np.eye(3)[t]) ** 2).sum() for t, row in zip(truth, p, strict=True)]))
+    assert m.brier(truth, p) == pytest.approx(
+        np.mean([((row - np.eye(3)[t]) ** 2).sum() for t, row in zip(truth, p, strict=True)])
+    )
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:

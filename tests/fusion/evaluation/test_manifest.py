@@ -23,7 +23,7 @@ def test_known_columns_are_read_and_others_ignored(tmp_path: Path) -> None:
         tmp_path,
         "path,start_ms,end_ms,channel,text,label,valence,speaker,mood\n"
         'a.wav,100,2500,1,"Hello, you",joy,-0.5,anna,grumpy\n\n,,,,,,,,\n',
-    )  # fmt: skip
+    )
     (row,) = read_manifest(file)
     read = (row.start_ms, row.end_ms, row.channel, row.text, row.label, row.valence, row.speaker, row.line)
     assert read == (100, 2500, 1, "Hello, you", "joy", -0.5, "anna", 2)
@@ -45,23 +45,21 @@ def test_labels_may_be_a_distribution_or_a_list(tmp_path: Path) -> None:
 def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
     file = manifest(
         tmp_path,
-        "path,start_ms,end_ms,valence,labels\n"
-        "none.wav,,,,\n"
-        ",12.5,,,\n"
-        ",900,100,,\n"
-        ",,,4,\n"
-        ",,,,not json\n"
-        ",,,,[]\n"
-        "a,b\n",
-    )  # fmt: skip
+        "path,start_ms,end_ms,valence,labels\nnone.wav,,,,\n,12.5,,,\n,900,100,,\n,,,4,\n,,,,not json\n,,,,[]\na,b\n",
+    )
     with pytest.raises(InputError) as refused:
         read_manifest(file)
     text = str(refused.value)
     assert "7 problems" in text and "my calls.csv" in text
     for part in (
-        "line 2: there is no file", "line 3: start_ms is '12.5': give a whole number", "line 4: end_ms 100 is not after start_ms 900",
-        "line 5: valence is 4: scale it to -1 … 1", "line 6: labels is not JSON", "line 7: labels holds no label", "line 8: 2 cells under 5 columns",
-    ):  # fmt: skip
+        "line 2: there is no file",
+        "line 3: start_ms is '12.5': give a whole number",
+        "line 4: end_ms 100 is not after start_ms 900",
+        "line 5: valence is 4: scale it to -1 … 1",
+        "line 6: labels is not JSON",
+        "line 7: labels holds no label",
+        "line 8: 2 cells under 5 columns",
+    ):
         assert part in text
     assert "\n" not in text
 
@@ -117,7 +115,7 @@ def test_unknown_tasks_limits_and_splits_are_refused(tmp_path: Path) -> None:
 
 def test_the_documented_columns_are_known() -> None:
     documented = (
-        "path, start_ms, end_ms, channel, text, label, labels, valence, arousal, dominance, intensity, speaker, sex, language, dialogue, turn, role, "
-        "split, context, title"
+        "path, start_ms, end_ms, channel, text, label, labels, valence, arousal, dominance, intensity, speaker, sex, "
+        "language, dialogue, turn, role, split, context, title"
     )
     assert set(documented.split(", ")) == set(COLUMNS)

@@ -79,9 +79,11 @@ def test_a_face_is_a_picture_or_a_cell_of_a_mosaic(tmp_path: Path) -> None:
 def test_text_emotion_of_a_manifest_prints_the_mapping_and_ends_as_json(tmp_path: Path) -> None:
     needs("text-emotion", "sentence-encoder")
     rows = [
-        ("Thank you so much, wonderful!", "gratitude", "anna"), ("I am furious about this!", "annoyance", "ben"),
-        ("The parcel is in the hall.", "neutral", "anna"), ("Why does it do that?", "curiosity", "ben"),
-    ]  # fmt: skip
+        ("Thank you so much, wonderful!", "gratitude", "anna"),
+        ("I am furious about this!", "annoyance", "ben"),
+        ("The parcel is in the hall.", "neutral", "anna"),
+        ("Why does it do that?", "curiosity", "ben"),
+    ]
     with (tmp_path / "texts.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("text", "label", "speaker"), *rows])
     report = evaluate("text-emotion", manifest=tmp_path / "texts.csv")
