@@ -154,6 +154,7 @@ def main() -> None:
         job: Any = json.loads(Path(path).read_bytes())
         config = msgspec.convert(job["config"], WorkerConfig)
         raise SystemExit(run_runtime(job["bootstrap"], config) if variant == "runtime" else asyncio.run(run_plain(job["bootstrap"], config)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # broker and workers are stopped on the way out
     rounds, chunks = (3, 4_000) if options.quick else (options.rounds, 20_000)
     rates: dict[str, list[float]] = {"runtime": [], "plain": []}
     with tempfile.TemporaryDirectory() as folder, brokers.start(options.broker, Path(folder)) as broker:

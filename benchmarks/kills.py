@@ -18,6 +18,8 @@ import json
 import logging
 import os
 import random
+import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -125,6 +127,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--warm-up", type=float, default=6.0, help="seconds between starting workers and the calls")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # broker and workers are stopped on the way out
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     print(machine("faust-streaming", "aiokafka", "rocksdict"))
     sessions, expected = prepare(options.topology, options.seed)

@@ -54,6 +54,10 @@ REMEMBERED_MS = 3_600_000
 """How long an ended session is remembered, so that what comes late is refused for the right reason."""
 
 
+class StoodStill(AffectstreamError):
+    """The process was stopped, or its machine asleep, for longer than the session timeout."""
+
+
 class _Place:
     """Stands for the current event, through which a table finds the partition of what is set."""
 
@@ -84,6 +88,7 @@ class StageWorker:
         self._generation = 0
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.records = 0
+        self._beat = time.monotonic()
         self.app = application(spec, bootstrap, config, state_dir)
         self._table: Any = self.app.Table(
             "sessions", key_type=bytes, value_type=bytes, partitions=config.partitions,
@@ -98,6 +103,7 @@ class StageWorker:
 
     async def start(self) -> None:
         await self.app.start()
+        self.app.add_future(self._live())
         self.app.add_future(self._watch())
         if not self._node.numbered and self._config.tick_interval:
             self.app.add_future(self._tick())
@@ -244,6 +250,7 @@ class StageWorker:
     async def _deliver(self, part: Partition, emissions: list[Emission]) -> None:
         """Write `emissions` in order and wait until the broker has them all. The producer itself waits for a broker that
         is away and keeps the order; what the broker finds too large becomes a dead letter, any other failure is raised."""
+        self._check_pause()
         outcomes = await self._write(part.number, [self._message(emission) for emission in emissions])
         refused: list[Emission] = []
         for emission, outcome in zip(emissions, outcomes, strict=True):
@@ -287,6 +294,7 @@ class StageWorker:
             part.swept = done
             self._table[_PLACE + b"%d" % part.number] = msgspec.msgpack.encode(part.progress)
             touched = list(part.runners.values())
+        self._check_pause()
         due = [(runner, checkpoint) for runner in touched if (checkpoint := runner.checkpoint(part.progress, part.ends)) is not None]
         for runner, checkpoint in due:
             self._table[runner.session.encode("utf-8")] = encode_checkpoint(checkpoint)
@@ -295,6 +303,22 @@ class StageWorker:
         for runner, checkpoint in due:
             runner.stored(checkpoint)
         part.retire(touched)
+
+    async def _live(self) -> None:
+        self._beat = time.monotonic()
+        while not self.app.should_stop:
+            try:
+                self._check_pause()
+            except StoodStill as error:
+                return self._fail(error)
+            self._beat = time.monotonic()
+            await asyncio.sleep(0.25)
+
+    def _check_pause(self) -> None:
+        """Raises `StoodStill` after a pause in which the group gave this worker's partitions away: it must not write."""
+        pause = time.monotonic() - self._beat
+        if pause >= self._config.session_timeout:
+            raise StoodStill(f"this process stood still for {pause:.0f} s and others have gone on in its place: start it again")
 
     def _purge(self, part: Partition) -> None:
         """Forget sessions that ended long ago: nothing of them will be read again."""

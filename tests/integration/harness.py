@@ -75,6 +75,7 @@ class Bench:
     topology: str = "small"
     namespace: str = field(default_factory=lambda: f"t{uuid.uuid4().hex[:8]}.")
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    expected_status: tuple[int, ...] = ()
 
     def config(self, **changes: Any) -> WorkerConfig:
         defaults: dict[str, Any] = {
@@ -176,7 +177,7 @@ class Bench:
             ended = await self.closed()
             if wanted <= ended:
                 return
-            if any(process.poll() not in (None, 0, -signal.SIGKILL) for process in self.workers):
+            if any(process.poll() not in (None, 0, -signal.SIGKILL, *self.expected_status) for process in self.workers):
                 break
             await asyncio.sleep(0.3)
         raise AssertionError(f"a worker failed, or not ended within {deadline_s} s: {sorted(wanted - ended)}\n{self.logs()}")

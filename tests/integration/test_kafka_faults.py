@@ -14,9 +14,10 @@ from tests.integration.test_kafka_runtime import assert_same_as_embedded, letter
 pytestmark = [pytest.mark.integration, pytest.mark.kills, pytest.mark.timeout(280)]
 
 
-async def test_a_worker_that_hangs_loses_its_calls_and_does_no_harm_when_it_comes_back(bench: Bench) -> None:
-    """SIGSTOP for longer than the session timeout: the other worker takes over. SIGCONT: what the zombie still had in
-    hand is written again at most as what is there already."""
+async def test_a_worker_that_stood_still_ends_itself_and_writes_nothing_more(bench: Bench) -> None:
+    """SIGSTOP for longer than the session timeout: the other worker takes over. After SIGCONT the first one must not
+    write what it still had in hand: it ends, and its supervisor starts a new one."""
+    bench.expected_status = (2,)
     await bench.create()
     workers = [bench.start_worker(), bench.start_worker()]
     calls = [session(f"call-{number}", seconds=32) for number in range(4)]
@@ -27,6 +28,8 @@ async def test_a_worker_that_hangs_loses_its_calls_and_does_no_harm_when_it_come
         workers[0].send_signal(signal.SIGSTOP)
         await asyncio.sleep(15)
         workers[0].send_signal(signal.SIGCONT)
+        assert await asyncio.to_thread(workers[0].wait, 10) == 2
+        bench.start_worker()
 
     await asyncio.gather(play_all(bench, calls, speed=1.0), hang())
     await bench.wait_closed([start.session for start, _ in calls])
