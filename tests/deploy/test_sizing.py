@@ -74,7 +74,6 @@ def test_every_figure_of_the_file_says_where_it_comes_from() -> None:
 def test_media_times_are_those_of_the_code() -> None:
     from streams.ingest.gateway.assembler import BLOCK_MS
     from streams.stages.segment import RATE, WATERMARK_STEP_MS
-
     from streams.topology import Options
 
     assert (sizing.BLOCK_MS, sizing.WATERMARK_MS, sizing.PCM_RATE) == (BLOCK_MS, WATERMARK_STEP_MS, RATE)
