@@ -25,7 +25,15 @@ from extractors.errors import AffectstreamError
 from fusion.events import EmotionEvent
 from streams.alerts.engine import Alert
 from streams.subscriptions.calls import OpenAlert, SessionState
-from streams.subscriptions.messages import AlertMessage, ErrorMessage, EventMessage, HeartbeatMessage, LiveMessage, Message, MissedMessage
+from streams.subscriptions.messages import (
+    AlertMessage,
+    ErrorMessage,
+    EventMessage,
+    HeartbeatMessage,
+    LiveMessage,
+    Message,
+    MissedMessage,
+)
 
 _decoder = msgspec.json.Decoder(Message)
 _SILENCE_S = 35.0
