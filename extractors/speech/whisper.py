@@ -1,9 +1,10 @@
 """Transcription by Whisper (CTranslate2): one encoder pass an utterance, many answers from it.
 
 Whisper was trained on windows of 30 s and its decoder needs to see silence after the words in order to stop. Padding
-the audio costs a whole window of encoding; here only the utterance and a short margin are encoded, and the window is
-completed with *encoder states* of silence that were computed once. The same states serve transcription, language
-identification, word times and any head that pools over them.
+the audio costs a whole window of encoding; here only the utterance and a margin of silence are encoded, and the window
+is completed with *encoder states* of silence that were computed once. Which silence fills the window makes no difference
+to the words; how much of it the encoder's attention had beside the speech does, hence the margin. The same states serve
+transcription, language identification, word times and any head that pools over them.
 
 The length of the input is a function of the utterance alone, and one int8 decode is bit-equal alone or in a batch: an
 utterance has one transcript, whoever shares its batch.
@@ -38,7 +39,7 @@ LONGEST_S = 29.0
 WINDOW_FRAMES = 3000  # 30 s of 10 ms frames: the input Whisper was trained on
 STATES = WINDOW_FRAMES // 2
 SAMPLES_PER_STATE = 320
-MARGIN_FRAMES = 100
+MARGIN_FRAMES = 700
 BATCH = 4  # measured on two cores with AVX-512: larger batches wait for their longest utterance
 SECOND_LOOK_BELOW = -0.5
 
@@ -67,7 +68,7 @@ class WhisperEngine:
     """One loaded model, on the CPU unless told otherwise. Not for several threads at once.
 
     `window` is ``cached`` (encode the utterance and `margin_frames` of silence after it, complete the window with stored
-    silence) or ``full`` (encode 30 s every time: the reference, eight times dearer for a turn of 3 s). A cached window
+    silence) or ``full`` (encode 30 s every time: the reference, whose encoder is eight times dearer for a turn of 3 s). A cached window
     costs a little accuracy, and nearly all of it where the decoder is unsure: an utterance whose mean token log
     probability falls below `second_look_below`, or whose decoding failed, is decoded again from a full window, and the
     likelier of both is taken (None: never; `benchmarks/encoder_padding.py` measures it).

@@ -31,7 +31,8 @@ _PICTURE_BYTES = 1_000_000  # below what gateways take
 
 class SendReport(Struct, frozen=True):
     """What became of a `send`. `late_ms`: the longest that a frame left after its moment (a machine or a gateway that does
-    not keep up). `failures`: one sentence per call that did not end as it should."""
+    not keep up). `failures`: one sentence per call that did not end as it should. `began_ms`: when the media of each call
+    began, in milliseconds since the epoch."""
 
     calls: int
     completed: int
@@ -43,6 +44,7 @@ class SendReport(Struct, frozen=True):
     late_ms: int
     sessions: tuple[str, ...]
     failures: tuple[str, ...]
+    began_ms: tuple[int, ...] = ()
 
 
 class _Frame(Struct, frozen=True):
@@ -147,6 +149,7 @@ async def send(
         late_ms=max(player.late_ms + round(1000 * player.client.longest_wait_s) for player in players),
         sessions=tuple(player.client.session or "" for player in players),
         failures=tuple(player.failure for player in players if player.failure),
+        began_ms=tuple(player.began_ms for player in players),
     )
 
 
@@ -156,7 +159,7 @@ class _Player:
     def __init__(self, client: IngestClient, pace: float, delay_s: float) -> None:
         self.client, self._pace, self._delay_s = client, pace, delay_s
         self.failure = ""
-        self.sent_bytes = self.late_ms = 0
+        self.sent_bytes = self.late_ms = self.began_ms = 0
 
     async def play(self, frames: Iterator[_Frame]) -> None:
         await asyncio.sleep(self._delay_s)
@@ -170,7 +173,7 @@ class _Player:
 
     async def _send_all(self, frames: Iterator[_Frame]) -> None:
         clock = asyncio.get_running_loop().time
-        begun = clock()
+        begun, self.began_ms = clock(), round(time.time() * 1000)
         # Reading decodes: in a thread, a few frames ahead, so that other calls are not held up.
         while batch := await asyncio.to_thread(lambda: list(itertools.islice(frames, _READ_AHEAD))):
             for frame in batch:

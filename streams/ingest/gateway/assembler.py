@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from streams import policy as policies
-from streams.ingest.gateway.calls import Audio, CallEnded, CallEvent, CallStarted, Fault, Noted, Paused, Refused, Resumed, Video
+from streams.ingest.gateway.calls import (
+    Audio,
+    CallEnded,
+    CallEvent,
+    CallStarted,
+    Fault,
+    Noted,
+    Paused,
+    Refused,
+    Resumed,
+    Video,
+)
 from streams.policy import Policy
 from streams.records import AudioChunk, DeadLetter, Record, SessionEnd, SessionStart, SourceEnd, VideoFrame
 

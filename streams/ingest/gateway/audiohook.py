@@ -14,7 +14,19 @@ from typing import Any
 import msgspec
 
 from streams.ingest.gateway import g711
-from streams.ingest.gateway.calls import Audio, CallEnded, CallEvent, CallStarted, Fault, Noted, Paused, Refused, Reply, Resumed, session_id
+from streams.ingest.gateway.calls import (
+    Audio,
+    CallEnded,
+    CallEvent,
+    CallStarted,
+    Fault,
+    Noted,
+    Paused,
+    Refused,
+    Reply,
+    Resumed,
+    session_id,
+)
 from streams.ingest.gateway.people import audio_name, language_of, people
 from streams.ingest.gateway.settings import CallDefaults
 
