@@ -7,14 +7,16 @@ names lets several installations share a broker.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import for_code
+from aiokafka.errors import KafkaConnectionError, for_code
 
-from extractors.errors import AffectstreamError
+from extractors.errors import AffectstreamError, InputError
 from fusion.events import EmotionEvent
 from streams.records import TOPICS, Alert, FusedEvent, Output, Record, Topic, decode, encode
 
@@ -82,17 +84,31 @@ def settings(topic: Topic) -> dict[str, str]:
 STATE_SETTINGS = {"max.message.bytes": str(MAX_RECORD_BYTES), "cleanup.policy": "compact", "segment.ms": "600000"}
 
 
+async def _admin(bootstrap: str, patience: float) -> AIOKafkaAdminClient:
+    until = time.monotonic() + patience
+    while True:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        try:
+            await admin.start()
+            return admin
+        except KafkaConnectionError as error:
+            await admin.close()
+            if time.monotonic() > until:
+                raise InputError("no Kafka broker answers", where=bootstrap, cure="start it, or correct --bootstrap") from error
+            await asyncio.sleep(1.0)
+
+
 async def create(
-    bootstrap: str, *, partitions: int, namespace: str = "", state_topics: Iterable[str] = (), replication: int = 1,
+    bootstrap: str, *, partitions: int, namespace: str = "", state_topics: Iterable[str] = (), replication: int = 1, patience: float = 30.0,
 ) -> None:
     """Create what is missing: every topic of the table (`namespace` in front) and the given state topics.
 
     Existing topics are left as they are; one with another partition count raises `TopicError`, because state and
-    sources would no longer lie together.
+    sources would no longer lie together. A broker that does not answer is asked again for `patience` seconds, then
+    `InputError` is raised.
     """
     wanted = {namespace + topic.name: settings(topic) for topic in TOPICS} | {name: STATE_SETTINGS for name in state_topics}
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
+    admin = await _admin(bootstrap, patience)
     try:
         present = set(await admin.list_topics())
         missing = [NewTopic(name, partitions, replication, topic_configs=config) for name, config in wanted.items() if name not in present]

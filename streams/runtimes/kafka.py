@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -88,12 +87,10 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
     if stopping not in done:
         # No goodbye: what is in hand was not stored and is read again by whoever takes over.
         reasons = {worker.name: worker.app.crash_reason for worker in workers if worker.app.should_stop}
-        log.critical("worker ends at once, stopped stages: %r", reasons)
+        log.critical("the worker ends at once%s", f"; stopped stages: {reasons}" if reasons else "")
         if any(isinstance(reason, ConsistencyError) for reason in reasons.values()):
             log.critical("the local tables are ahead of the broker's: remove %s, they are built again from the broker", state_dir)
         errors = [worker.failed.result() for worker in workers if worker.failed.done()]
-        if errors and isinstance(errors[0], AffectstreamError):
-            print(f"affectstream: {errors[0]}", file=sys.stderr, flush=True)
         logging.shutdown()
         os._exit(2 if errors and isinstance(errors[0], AffectstreamError) else 1)
     await asyncio.gather(*(worker.stop() for worker in workers))

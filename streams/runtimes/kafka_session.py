@@ -298,9 +298,11 @@ class SessionRunner:
         return dead_letter(self._node.name, delivery.topic, self._base.partition, delivery.offset, self.session, reason, delivery.value)
 
     def _was_delivered(self, emission: Emission) -> bool:
-        """An identity is only ever asked for once per topic after a takeover: take it out, the set shrinks to nothing."""
-        name = f"{emission.topic}/{emission.identity}"
-        if name not in self._delivered:
-            return False
-        self._delivered.discard(name)
-        return True
+        """Whether the output, or the dead letter in its place, lies on the log. It is asked for once per topic after a
+        takeover: what is found is taken out, so that the set shrinks to nothing."""
+        for topic in (emission.topic, topics.DEAD_LETTERS):
+            name = f"{topic}/{emission.identity}"
+            if name in self._delivered:
+                self._delivered.discard(name)
+                return True
+        return False

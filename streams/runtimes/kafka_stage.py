@@ -54,7 +54,7 @@ REMEMBERED_MS = 3_600_000
 """How long an ended session is remembered, so that what comes late is refused for the right reason."""
 
 
-class StoodStill(AffectstreamError):
+class StoodStill(Exception):
     """The process was stopped, or its machine asleep, for longer than the session timeout."""
 
 
@@ -147,8 +147,8 @@ class StageWorker:
 
     def _fail(self, error: BaseException) -> None:
         """This worker cannot go on; whoever takes over starts from what is stored."""
-        if not isinstance(error, AffectstreamError):
-            log.error("stage %s cannot go on", self.name, exc_info=error)
+        expected = isinstance(error, AffectstreamError | StoodStill)
+        log.error("stage %s cannot go on: %s", self.name, error, exc_info=None if expected else error)
         if not self.failed.done():
             self.failed.set_result(error)
 

@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from extractors.errors import InputError
 from fusion.events import EmotionEvent
 from streams import topics
 from streams.records import AudioChunk, DeadLetter, Output, SessionEnd, SessionStart, encode
 from streams.runtimes.kafka_client import EventReader
+from tests.integration.brokers import free_port
 from tests.integration.harness import Bench, comparable, session
 from tests.integration.stages import POISON, run_embedded
 
@@ -178,3 +180,9 @@ async def test_another_partition_count_is_named(bench: Bench) -> None:
     await bench.create()
     with pytest.raises(topics.TopicError, match="has 4 partitions and 3 are configured"):
         await topics.create(bench.broker.bootstrap, partitions=3, namespace=bench.namespace)
+
+
+async def test_a_broker_that_is_not_there_is_one_sentence() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(InputError, match=r"no Kafka broker answers \(127.0.0.1:[0-9]+\): start it, or correct --bootstrap"):
+        await topics.create(address, partitions=1, patience=0.5)
