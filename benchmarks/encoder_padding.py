@@ -10,7 +10,8 @@ DIR holds `manifest.csv` with the columns `path`, `text` and `language` (rows wi
   product      cached with the default margin, and a second look from a full window where the decoder is unsure
 
 and compared: word error rate against the text, words that differ from `full`, loops, seconds of CPU per utterance (the
-second look is counted to the decoder). The interval is a paired bootstrap (95 %) of the difference in word error rate to `full`. The last line is one JSON object.
+second look is counted to the decoder). The interval is a paired bootstrap (95 %) of the difference in word error rate to `full`. The
+last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 NO_SPEECH = 0.6
 LOG_PROB = -1.0
-HOPELESS_LOG_PROB = -1.6
+HOPELESS_LOG_PROB = -1.4
+SHORT_WORDS = 2
 COMPRESSION = 2.4
 QUIET_DBFS = -55.0
 
@@ -79,8 +80,13 @@ def objection(hypothesis: Hypothesis) -> str | None:
         return "stock_phrase"
     if unsure and any(credit in hypothesis.text.lower() for credit in CREDITS):
         return "stock_phrase"
-    if hypothesis.avg_logprob < HOPELESS_LOG_PROB:
+    short = len(plain.split()) <= SHORT_WORDS
+    if hypothesis.avg_logprob < (LOG_PROB if short else HOPELESS_LOG_PROB):
         return "low_confidence"
+    # A cough or a sob becomes an interjection: one or two words are believed less where voice activity doubts too.
+    faint = hypothesis.speech_probability is not None and hypothesis.speech_probability < 0.45
+    if short and hypothesis.avg_logprob < -0.75 and (doubt >= 0.55 or faint):
+        return "no_speech"
     return None
 
 

@@ -42,7 +42,9 @@ def test_what_was_said_is_believed(hypothesis: Hypothesis) -> None:
         (said("the bird the bird the bird the bird the bird", logprob=-0.3), "repetition"),
         (said("んんんんんんんんんんんんんん", logprob=-0.3), "repetition"),
         (said("and then we went", endless=True), "repetition"),
-        (said("Shrekje.", logprob=-1.75, no_speech=0.4), "low_confidence"),
+        (said("Shrekje.", logprob=-1.15, no_speech=0.4), "low_confidence"),
+        (said("to be ready and a loan of it", logprob=-1.5, no_speech=0.4), "low_confidence"),
+        (said("Yeah!", logprob=-0.8, no_speech=0.57), "no_speech"),
     ],
 )
 def test_what_was_not_said_names_its_guard(hypothesis: Hypothesis, reason: str) -> None:
