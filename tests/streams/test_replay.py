@@ -211,12 +211,12 @@ def test_ctrl_c_leaves_valid_output_of_what_is_done(tmp_path: Path, sample_call:
         stdout=subprocess.PIPE,
     )
     growing = tmp_path / "out" / "support_call" / "events.jsonl.part"
-    for _ in range(600):
+    for _ in range(1500):
         if growing.is_file() and growing.stat().st_size:
             break
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 130
     folder = tmp_path / "out" / "support_call"
     assert list(read_events(folder / "events.jsonl"))
