@@ -122,7 +122,7 @@ class Watcher:
 class House:
     """The processes of an installation, by name; ended by their own pids."""
 
-    def __init__(self, folder: Path, broker: brokers.Broker, worker_stages: list[str], threads: int) -> None:
+    def __init__(self, folder: Path, broker: brokers.Broker, worker_stages: list[str], threads: int, profile: str) -> None:
         self._folder, self.bootstrap = folder, broker.bootstrap
         self.port = brokers.free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -130,7 +130,8 @@ class House:
         self._start("gateway", ["gateway", "--port", str(self.port)])
         for number, stages in enumerate(worker_stages):
             state = str(folder / "state")
-            command = ["worker", "--stages", stages, "--partitions", str(PARTITIONS), "--state-dir", state, "--threads", str(threads)]
+            command = ["worker", "--stages", stages, "--partitions", str(PARTITIONS), "--state-dir", state]
+            command += ["--threads", str(threads), "--model-profile", profile]
             self._start(f"worker {number}: {stages}", [*command, *(["--rules", "default"] if stages == "all" or "alert" in stages else [])])
         ours = {process.pid for process in self.processes.values()}
         for process in psutil.Process().children():
@@ -199,7 +200,7 @@ def _waited(pid: int) -> float:
 def house(options: argparse.Namespace) -> Iterator[House]:
     with tempfile.TemporaryDirectory() as folder, brokers.start(options.broker, Path(folder)) as broker:
         asyncio.run(topics.create(broker.bootstrap, partitions=PARTITIONS))
-        running = House(Path(folder), broker, options.worker, options.threads)
+        running = House(Path(folder), broker, options.worker, options.threads, options.model_profile)
         try:
             yield running
         finally:
@@ -235,6 +236,7 @@ async def play(running: House, watcher: Watcher, options: argparse.Namespace, na
         until = time.monotonic() + drain_s
         while not sessions <= watcher.ended and time.monotonic() < until:
             await asyncio.sleep(0.2)
+        await asyncio.sleep(1.0)  # alerts follow the last event
     finally:
         measuring.cancel()
     memory.append(running.sample())
@@ -369,6 +371,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0.0, help="afterwards keep the largest number that held up for so long")
     parser.add_argument("--worker", action="append", help="stages of a worker process; repeat for several (default: one with all)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the speech model of a worker")
+    parser.add_argument("--model-profile", default="bundled", choices=("bundled", "fast"))
     parser.add_argument("--spread", type=float, default=0.5, help="share of a call over which the beginnings are spread")
     parser.add_argument("--media", type=Path, default=ROOT / "samples" / "support_call.wav")
     parser.add_argument("--channels", default="left=customer,right=agent")
@@ -383,7 +386,7 @@ def main() -> None:
         raise SystemExit(f"{options.media} is not there: make demo creates it")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     print(machine("faust-streaming", "aiokafka", "ctranslate2"))
-    print(f"{options.media.name}, {options.call_s:g} s a call, {options.channels}; workers: {', '.join(options.worker)}; {PARTITIONS} partitions", flush=True)
+    print(f"{options.media.name}, {options.call_s:g} s a call, {options.channels}; workers: {', '.join(options.worker)}, {options.model_profile}; {PARTITIONS} partitions", flush=True)
     with house(options) as running:
         result = asyncio.run(measure(running, options))
     print(json.dumps(result))

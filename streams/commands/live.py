@@ -48,6 +48,8 @@ def worker(
     config = WorkerConfig(namespace=namespace, partitions=partitions, replication=replication, state_dir=str(state_dir) if state_dir else None)
     _check_gpu(device)
     resources = Resources(Options(profile=model_profile, rules=judged), threads=threads, device=device)
+    if "hear" in names:
+        resources.speech.warm_up()  # models load before the worker takes calls, not while the first caller waits
     return run_worker([STAGES[name] for name in names], _needed(bootstrap), config, resources=resources, graph=TOPOLOGY)
 
 

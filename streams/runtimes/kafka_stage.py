@@ -87,7 +87,6 @@ class StageWorker:
         self._lock = asyncio.Lock()
         self._generation = 0
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
-        self.records = 0
         self._beat = time.monotonic()
         self.app = application(spec, bootstrap, config, state_dir)
         self._table: Any = self.app.Table(
@@ -140,7 +139,6 @@ class StageWorker:
             async with self._lock:
                 for number, members in by_partition.items():
                     await self._work(number, members)
-            self.records += len(events)
         except Exception as error:
             self._fail(error)
             await asyncio.Event().wait()  # hold the batch: the process ends
@@ -214,8 +212,11 @@ class StageWorker:
                 session = message.key.decode("utf-8", "replace") if message.key else None
                 refused.append(dead_letter(self._node.name, message.topic, part.number, message.offset, session, str(reason), message.value or b""))
         await self._table.written()
-        emissions = await asyncio.get_running_loop().run_in_executor(self._pool, part.advance, work)
-        await self._deliver(part, refused + emissions)
+        # A stage that runs a large model passes on what it has of each session: the next one takes a while.
+        pieces = [{session: deliveries} for session, deliveries in work.items()] if self._spec.batch > 1 else [work]
+        await self._deliver(part, refused)
+        for piece in pieces:
+            await self._deliver(part, await asyncio.get_running_loop().run_in_executor(self._pool, part.advance, piece))
         for message in messages:
             part.progress[message.topic] = message.offset + 1
         if generation == self._generation:
