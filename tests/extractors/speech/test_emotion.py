@@ -14,6 +14,7 @@ from extractors import registry
 from extractors.cues import LABELS, Prosody
 from extractors.posterior import restate, softmax
 from extractors.speech.emotion import SpeechEmotion, merged
+from extractors.speech.whisper import MARGIN_FRAMES
 from fusion import taxonomy
 from fusion.evaluation import corpora
 
@@ -75,6 +76,13 @@ def test_each_head_reads_the_states_of_its_encoder(name: str) -> None:
     result = found.classify(states(1.0, size=found.size))
     assert sum(result.probabilities.values()) == pytest.approx(1, abs=1e-3)
     assert result.model == registry.identity(name)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", SIZES)
+def test_a_head_was_trained_on_states_as_the_engine_makes_them(name: str) -> None:
+    # The silence behind an utterance changes its states a little: after a change of the margin the heads are trained anew.
+    assert head(name)._head.head["margin_frames"] == MARGIN_FRAMES
 
 
 @pytest.mark.models
