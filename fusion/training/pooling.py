@@ -27,15 +27,15 @@ from fusion.evaluation.scoring import DIMENSIONS, Floats, Ints, label_shares, ma
 from fusion.training.heads import deterministic, least, log_softmax
 
 ACTED = {"speech": 0.5}
-"""Discount of a weight that could only be measured on actors: a played emotion is louder in the voice than one in a call.
-It is an assumption, not a measurement: no corpus of spontaneous speech with labels is free to choose it on."""
+"""Discount of a weight that could only be measured on actors: a played emotion is louder in the voice than one in a
+call. It is an assumption, not a measurement: no corpus of spontaneous speech with labels is free to choose it on."""
 
 FLOOR = 0.02  # share of the prior that the pool mixes into a posterior: the same as in use
 
 
 class Modality(Struct, frozen=True):
-    """Weight of one modality: chosen on `source`; `gain_bits` and `n` belong to the part that was held out. `discount` is
-    what the weight is multiplied with in use (see `ACTED`)."""
+    """Weight of one modality: chosen on `source`; `gain_bits` and `n` belong to the part that was held out. `discount`
+    is what the weight is multiplied with in use (see `ACTED`)."""
 
     gain_bits: float
     weight: float
