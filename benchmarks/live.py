@@ -226,7 +226,6 @@ async def play(running: House, watcher: Watcher, options: argparse.Namespace, na
     async def measure() -> None:
         while True:
             await asyncio.sleep(2.0)
-            running.check()
             memory.append(running.sample())
 
     measuring = asyncio.create_task(measure())
@@ -235,6 +234,7 @@ async def play(running: House, watcher: Watcher, options: argparse.Namespace, na
         sessions = {session for report in reports for session in report.sessions}
         until = time.monotonic() + drain_s
         while not sessions <= watcher.ended and time.monotonic() < until:
+            running.check()
             await asyncio.sleep(0.2)
         await asyncio.sleep(1.0)  # alerts follow the last event
     finally:
