@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mimetypes
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +115,7 @@ def replay(ctx: click.Context, /, media: tuple[Path, ...], out: Path | None, **f
         speed=flags["speed"], video=not flags["no_video"], policy=flags["policy"], analysis=analysis,
     )
     resources = Resources(analysis, threads=flags["threads"])
-    batch = _Batch(options, resources, out, flags["formats"], resume=flags["resume"], several=len(media) > 1,
-                   channels_given=ctx.get_parameter_source("channels") is not ParameterSource.DEFAULT, watching=watching)
+    batch = _Batch(options, resources, out, flags["formats"], resume=flags["resume"], watching=watching)
     rows, status = [], 0
     for path, name in folder_names(media).items():
         try:
@@ -136,16 +138,31 @@ def replay(ctx: click.Context, /, media: tuple[Path, ...], out: Path | None, **f
     return status
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event, so that what is done is written in good order; a second one ends at once.
+
+    An exception raised by the signal itself could land inside a library's callback, which swallows it.
+    """
+    stop = threading.Event()
+
+    def interrupted(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Batch:
     """One call of the command: what is the same for all its recordings."""
 
-    def __init__(
-        self, options: Any, resources: Any, out: Path, formats: tuple[str, ...], *, resume: bool, several: bool, channels_given: bool,
-        watching: Any = None,
-    ) -> None:
+    def __init__(self, options: Any, resources: Any, out: Path, formats: tuple[str, ...], *, resume: bool, watching: Any = None) -> None:
         self._options, self._resources, self._out, self._formats = options, resources, out, formats
-        self._resume, self._several, self._channels_given = resume, several, channels_given
-        self._watching = watching
+        self._resume, self._watching = resume, watching
         self._console = Console(stderr=True)
 
     def one(self, media: Path, folder: Path) -> dict[str, Any]:
@@ -179,11 +196,12 @@ class _Batch:
                     self._watching.feed.event(event)
 
             try:
-                result = replay(
-                    media, options=self._options, resources=self._resources, on_start=opened, on_event=made,
-                    on_progress=lambda position, duration: progress.update(task, completed=position, total=duration),
-                    on_record=self._watching.feed.record if self._watching else None,
-                )
+                with _interruptible() as stop:
+                    result = replay(
+                        media, options=self._options, resources=self._resources, on_start=opened, on_event=made, stop=stop,
+                        on_progress=lambda position, duration: progress.update(task, completed=position, total=duration),
+                        on_record=self._watching.feed.record if self._watching else None,
+                    )
             except BaseException:
                 for unfinished in writer:
                     unfinished.abandon()
