@@ -20,6 +20,7 @@ from extractors import registry
 
 RATE = 16_000
 FRAME = 512
+LONGEST_UTTERANCE_MS = 28_000
 _CONTEXT = 64
 _SAMPLES_PER_MS = RATE // 1000
 
@@ -225,6 +226,8 @@ class Segmenter:
             raise ValueError("times of the segmenter cannot be negative")
         if not options.pad_ms <= options.min_silence_ms < options.cut_search_ms < options.max_utterance_ms:
             raise ValueError("the segmenter needs pad_ms <= min_silence_ms < cut_search_ms < max_utterance_ms")
+        if options.max_utterance_ms > LONGEST_UTTERANCE_MS:
+            raise ValueError(f"max_utterance_ms can be at most {LONGEST_UTTERANCE_MS}: a transcript covers 29 s at once")
 
     @property
     def _pad(self) -> int:

@@ -152,7 +152,7 @@ def test_a_foreign_state_is_refused() -> None:
         Segmenter().restore(b"\x93\x01\x02\x03")
 
 
-@pytest.mark.parametrize("bad", [{"threshold": 1.5}, {"pad_ms": 900}, {"max_utterance_ms": 3_000}, {"min_speech_ms": -1}])
+@pytest.mark.parametrize("bad", [{"threshold": 1.5}, {"pad_ms": 900}, {"max_utterance_ms": 3_000}, {"max_utterance_ms": 60_000}, {"min_speech_ms": -1}])
 def test_impossible_options_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError):
         Segmenter(SegmentOptions(**bad))  # type: ignore[arg-type]
