@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from extractors.cues import LABELS, Posterior
+from extractors.cues import Posterior
 from extractors.errors import InputError
 from fusion import taxonomy
 from fusion.evaluation import corpora
@@ -151,15 +152,14 @@ def _speech_emotion(source: Source, profile: str) -> Report:
 
 def _expression(source: Source, profile: str) -> Report:
     from extractors.face.expression import ExpressionModel
+    from fusion.models.pool import FERPLUS_PRIOR
 
-    model = ExpressionModel()
+    model, total = ExpressionModel(), sum(FERPLUS_PRIOR.values())
     posteriors = [model.posterior(read_cell(row)) for row in source.rows]
-    even = dict.fromkeys(LABELS, 1 / len(LABELS))
+    prior = {label: share / total for label, share in FERPLUS_PRIOR.items()}
+    report = _emotion("expression", source, posteriors, prior, {"expression": posteriors[0].model}, ())
     note = "faces are taken as they are, without detection and mesh"
-    report = _emotion("expression", source, posteriors, getattr(model, "prior", even), {"expression": model.name}, ())
-    return Report(
-        **{name: getattr(report, name) for name in Report.__struct_fields__} | {"notes": (*report.notes, note)}
-    )
+    return msgspec.structs.replace(report, notes=(*report.notes, note))
 
 
 def _emotion(

@@ -182,6 +182,7 @@ def _face(data: Path) -> tuple[Part, Part, str]:
 
     rows, model = corpora.read(corpora.find(data, "fer2013plus")).split("PrivateTest"), ExpressionModel()
     prior = np.array([FERPLUS_PRIOR[label] for label in LABELS])
+    prior /= prior.sum()
     halves = []
     for start in (0, 1):
         half = rows[start::2]
