@@ -270,6 +270,23 @@ _TABLE = (
         "docs/models/speech-emotion.md",
         own="extractors/weights/speech-emotion.safetensors",
     ),
+    Model(
+        "speech-emotion-tiny",
+        "emotion of a voice",
+        "7 calibrated shares on encoder states of whisper-tiny.en",
+        "Apache-2.0; trained on EmoDB (free with citation)",
+        True,
+        (
+            Member(
+                "speech-emotion-tiny.safetensors",
+                11_728,
+                "218d2d59d4f0673915afb73ee7ecc138f37403d2baea754813a58fe5c72f619c",
+            ),
+        ),
+        ("fast",),
+        "docs/models/speech-emotion.md",
+        own="extractors/weights/speech-emotion-tiny.safetensors",
+    ),
 )
 
 MODELS: dict[str, Model] = {model.name: model for model in _TABLE}
