@@ -64,18 +64,21 @@ def _configured(ctx: click.Context, param: click.Parameter, value: Path | None) 
     file = value or (Path("affectstream.toml") if Path("affectstream.toml").is_file() else None)
     if file is None:
         return None
+    ctx.default_map = sections(file)
+    return file
+
+
+def sections(file: Path) -> dict[str, dict[str, Any]]:
+    """The checked settings of a configuration file, by command. Raises `InputError` with the nearest known name."""
     try:
-        sections = tomllib.loads(file.read_text("utf-8"))
+        found = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
-        raise InputError(
-            "configuration cannot be read", where=f"{file}: {error.strerror}", cure="check --config"
-        ) from error
+        raise InputError("configuration cannot be read", where=f"{file}: {error.strerror}", cure="check --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(
             "configuration is not TOML", where=f"{file}: {error}", cure="sections are commands: [replay] fps = 5"
         ) from error
-    ctx.default_map = {name: _section(name, entries, file) for name, entries in sections.items()}
-    return file
+    return {name: _section(name, entries, file) for name, entries in found.items()}
 
 
 def _section(name: str, entries: Any, file: Path) -> dict[str, Any]:

@@ -59,6 +59,13 @@ def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float | No
     return speed
 
 
+def _configured(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    from streams.cli import sections
+
+    if value is not None:
+        ctx.default_map = {**(ctx.default_map or {}), **sections(value).get("replay", {})}
+
+
 @click.command()
 @click.argument("media", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Results: one folder per recording in here (with --serve: results).")
@@ -83,6 +90,8 @@ def _speed(ctx: click.Context, param: click.Parameter, value: str) -> float | No
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="With --serve: port on loopback.")
 @click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="With --serve: alert rules in YAML.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per recording instead of the table.")
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), callback=_configured, is_eager=True, expose_value=False,
+              help="Settings in TOML, section [replay]; flags and environment go before.")
 @click.pass_context
 def replay(ctx: click.Context, /, media: tuple[Path, ...], out: Path | None, **flags: Any) -> int:
     """Analyse recordings: wav, mp3, flac, ogg, m4a, mp4, mkv, webm, mov.
