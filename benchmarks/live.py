@@ -23,6 +23,7 @@ import json
 import logging
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -362,6 +363,13 @@ async def _records(bootstrap: str, topic: str) -> int:
         await consumer.stop()
 
 
+def _leave() -> None:
+    """Asked to end: whatever waits, what was started here ends too."""
+    for process in psutil.Process().children():
+        process.kill()  # a worker whose broker is gone would wait for it
+    os._exit(143)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="1, 2 and 4 calls of 30 s: two to four minutes")
@@ -385,6 +393,7 @@ def main() -> None:
     if not options.media.is_file():
         raise SystemExit(f"{options.media} is not there: make demo creates it")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    signal.signal(signal.SIGTERM, lambda *_: _leave())
     print(machine("faust-streaming", "aiokafka", "ctranslate2"))
     print(f"{options.media.name}, {options.call_s:g} s a call, {options.channels}; workers: {', '.join(options.worker)}, {options.model_profile}; {PARTITIONS} partitions", flush=True)
     with house(options) as running:
