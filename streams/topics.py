@@ -110,14 +110,16 @@ async def create(
     wanted = {namespace + topic.name: settings(topic) for topic in TOPICS} | {name: STATE_SETTINGS for name in state_topics}
     admin = await _admin(bootstrap, patience)
     try:
-        present = set(await admin.list_topics())
+        present = set(await admin.list_topics()) & set(wanted)
         missing = [NewTopic(name, partitions, replication, topic_configs=config) for name, config in wanted.items() if name not in present]
         if missing:
             response = await admin.create_topics(missing)
             for name, code, *rest in response.topic_errors:
-                if code and for_code(code).__name__ != "TopicAlreadyExistsError":  # another worker was quicker: fine
+                if code and for_code(code).__name__ != "TopicAlreadyExistsError":
                     raise TopicError(f"topic {name} could not be created: {rest[0] if rest and rest[0] else for_code(code).__name__}")
-        for described in await admin.describe_topics(sorted(present & set(wanted))):
+                if code:  # another worker was quicker, perhaps with another number of partitions
+                    present.add(name)
+        for described in await _described(admin, sorted(present), patience):
             found = len(described["partitions"])
             if found != partitions:
                 raise TopicError(
@@ -126,3 +128,15 @@ async def create(
                 )
     finally:
         await admin.close()
+
+
+async def _described(admin: AIOKafkaAdminClient, names: list[str], patience: float) -> list[dict[str, Any]]:
+    """Descriptions of topics that exist. A broker shows a topic that has just been made a moment after it refuses to make
+    it again: until then it has no partitions."""
+    deadline = asyncio.get_running_loop().time() + patience
+    while names:
+        found: list[dict[str, Any]] = await admin.describe_topics(names)
+        if all(topic["partitions"] for topic in found) or asyncio.get_running_loop().time() > deadline:
+            return found
+        await asyncio.sleep(0.2)
+    return []

@@ -162,7 +162,7 @@ class HearStage:
         prosody = None
         if decision.measure:
             speaker = self._speaker(utterance.participant)
-            prosody = speaker.baseline.relate(measure(pcm, transcript.words if transcript else ()))
+            prosody = speaker.baseline.relate(measure(pcm, transcript.words, transcript.language) if transcript else measure(pcm))
             if not utterance.partial:
                 speaker.baseline.update(prosody)
         else:
