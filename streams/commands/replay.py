@@ -133,7 +133,7 @@ def replay(ctx: click.Context, /, media: tuple[Path, ...], out: Path | None, **f
             click.echo(f"affectstream: {error}", err=True)
             rows.append({"media": path.name, "status": "failed", "problems": [str(error)]})
             status = 2
-        if rows[-1]["status"] == "interrupted":
+        if rows[-1]["status"] == "interrupted" or batch.stopped:
             status = 130
             break
     if flags["as_json"]:
@@ -172,6 +172,7 @@ class _Batch:
     def __init__(self, options: Any, resources: Any, out: Path, formats: tuple[str, ...], *, resume: bool, watching: Any = None) -> None:
         self._options, self._resources, self._out, self._formats = options, resources, out, formats
         self._resume, self._watching = resume, watching
+        self.stopped = False
         self._console = Console(stderr=True)
 
     def one(self, media: Path, folder: Path) -> dict[str, Any]:
@@ -211,6 +212,7 @@ class _Batch:
                         on_progress=lambda position, duration: progress.update(task, completed=position, total=duration),
                         on_record=self._watching.feed.record if self._watching else None,
                     )
+                self.stopped = stop.is_set()
             except BaseException:
                 for unfinished in writer:
                     unfinished.abandon()

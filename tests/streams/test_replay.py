@@ -209,6 +209,8 @@ def test_ctrl_c_leaves_valid_output_of_what_is_done(tmp_path: Path, sample_call:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        # A test run in the background of a shell ignores Ctrl-C, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     growing = tmp_path / "out" / "support_call" / "events.jsonl.part"
     for _ in range(1500):

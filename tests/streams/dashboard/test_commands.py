@@ -106,7 +106,9 @@ def test_results_are_sessions_and_a_recording_is_served_only_with_its_own_conten
 async def test_a_replay_can_be_watched_while_it_runs(tmp_path: Path, sample_call: Path, bundled_models: None) -> None:
     command = [sys.executable, "-m", "streams.cli", "replay", str(sample_call), "--out", str(tmp_path / "out"), "--channels", "left=customer,right=agent",
                "--to", "8", "--speed", "4", "--serve", "--port", "0", "--format", "jsonl"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                               # A test run in the background of a shell ignores Ctrl-C, and its children would inherit that.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         assert process.stderr is not None
         url = re.search(r"http://\S+", process.stderr.readline())[0]  # type: ignore[index]
