@@ -279,8 +279,8 @@ _TABLE = (
         (
             Member(
                 "speech-emotion-tiny.safetensors",
-                11_728,
-                "218d2d59d4f0673915afb73ee7ecc138f37403d2baea754813a58fe5c72f619c",
+                11_752,
+                "7b60c6b883565f1c82e9f252cfbc8b7d779e787e7871d4600abfcb9b827a4f0a",
             ),
         ),
         ("fast",),

@@ -20,7 +20,7 @@ from fusion.evaluation import corpora
 
 PRIOR = np.array([taxonomy.REFERENCE_PRIOR[label] for label in LABELS])
 CLASSES = ("anger", "neutral", "disgust", "fear", "happiness", "neutral", "sadness")
-SIZES = {"speech-emotion": 512, "speech-emotion-tiny": 384, "speech-emotion-research": 512}
+SIZES = {"speech-emotion": 512, "speech-emotion-tiny": 384}
 
 
 def head(name: str) -> SpeechEmotion:
@@ -90,8 +90,6 @@ def test_the_default_heads_never_saw_data_that_may_not_be_used_commercially() ->
     for name in ("speech-emotion", "speech-emotion-tiny"):
         assert head(name).trained_on == ("emodb",)
         assert registry.MODELS[name].commercial
-    research = registry.MODELS["speech-emotion-research"]
-    assert not research.commercial and research.profiles == ("research",)
 
 
 @pytest.mark.models
