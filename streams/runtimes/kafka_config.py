@@ -45,7 +45,7 @@ class WorkerConfig(Struct, frozen=True):
     replication: int = 1
     state_dir: str | None = None
     store: str = "rocksdb://?driver=rocksdict"
-    batch: int = 64
+    batch: int = 256
     within: float = 0.02
     commit_interval: float = 1.0
     session_timeout: float = 10.0
@@ -62,18 +62,32 @@ class AwaitedTable(Table):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pending: list[Any] = []
+        self._pending: dict[int | None, list[Any]] = {}
 
-    def send_changelog(self, *args: Any, **kwargs: Any) -> Any:
-        sent = super().send_changelog(*args, **kwargs)
-        self.pending.append(sent)
+    def send_changelog(self, partition: int | None, *args: Any, **kwargs: Any) -> Any:
+        sent = super().send_changelog(partition, *args, **kwargs)
+        self._pending.setdefault(partition, []).append(sent)
         return sent
 
-    async def written(self) -> None:
-        """Wait until everything set so far is acknowledged by the broker."""
-        pending, self.pending = self.pending, []
-        for sent in pending:
+    async def written(self, partition: int) -> None:
+        """Wait until everything set in `partition` so far is acknowledged by the broker."""
+        for sent in self._pending.pop(partition, ()):
             await sent
+
+
+_LARGE = {"video", "utterance"}
+_MOST_LARGE, _MOST = 256, 4096
+"""Records that wait before a stage. With a full buffer the engine looks for more only once a second, so it has to be
+long; pictures and utterances are large, and their stages are slower than that anyway."""
+
+
+def _reads_large(spec: Spec) -> bool:
+    return any(_LARGE & set(topics.TABLE[topic].carries) for topic in spec.reads)
+
+
+def batch_of(spec: Spec, config: WorkerConfig) -> int:
+    """Most records that a stage takes at once."""
+    return min(config.batch, 64) if _reads_large(spec) else config.batch
 
 
 def group(spec: Spec, config: WorkerConfig) -> str:
@@ -97,7 +111,7 @@ def application(spec: Spec, bootstrap: str, config: WorkerConfig, state_dir: Pat
         "producer_max_request_size": topics.MAX_RECORD_BYTES + 4096, "producer_acks": -1,
         "producer_request_timeout": 1200.0,  # so long the producer waits for a broker that is away, keeping the order
         "broker_commit_interval": config.commit_interval, "broker_session_timeout": config.session_timeout,
-        "broker_heartbeat_interval": config.heartbeat, "stream_buffer_maxsize": 64, "stream_processing_timeout": 600.0,
+        "broker_heartbeat_interval": config.heartbeat, "stream_buffer_maxsize": _MOST_LARGE if _reads_large(spec) else _MOST, "stream_processing_timeout": 600.0,
         "stream_wait_empty": True, "autodiscover": False, "processing_guarantee": "at_least_once",
     }
     return faust.App(group(spec, config), **(settings | config.engine))

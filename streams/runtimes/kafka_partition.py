@@ -9,7 +9,8 @@ and from the outputs that the former owner wrote after its last checkpoints.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 
 from streams import topics
 from streams.records import SessionStart
@@ -65,14 +66,15 @@ class Partition:
             if session in self.waiting and fields.get("origin") == self._node.name.encode():
                 self._delivered.setdefault(session, set()).add(f"{name}/{fields.get('identity', b'').decode()}")
 
-    async def missing(self, topic: str, offset: int) -> AsyncIterator[list[Message]]:
+    async def missing(self, topic: str, offset: int) -> AsyncGenerator[list[Message], None]:
         """What has to be worked off before the record of `topic` at `offset`, in pieces."""
         piece: list[Message] = []
-        async for record in self._reader.read(self._namespace + topic, self.number, self.progress.get(topic, 0), offset):
-            piece.append(Message(topic, record.offset, record.timestamp, record.key, record.value, list(record.headers)))
-            if len(piece) >= PIECE:
-                yield piece
-                piece = []
+        async with aclosing(self._reader.read(self._namespace + topic, self.number, self.progress.get(topic, 0), offset)) as records:
+            async for record in records:
+                piece.append(Message(topic, record.offset, record.timestamp, record.key, record.value, list(record.headers)))
+                if len(piece) >= PIECE:
+                    yield piece
+                    piece = []
         if piece:
             yield piece
 

@@ -1,8 +1,9 @@
 """A stage as a Faust application: one agent over the stage's input topics, one table with the session checkpoints.
 
-Order of a batch: new sessions are written to the table; the stage cores run in a thread of their own; all outputs are
-acknowledged by the broker; the checkpoints that hold them are written and acknowledged; only then are the inputs
-acknowledged. Each stage is a consumer group of its own, so that stages can be spread over workers freely.
+Order of a batch, in each of its partitions by itself: new sessions are written to the table; the stage cores run in a
+thread of their own; all outputs are acknowledged by the broker; the checkpoints that hold them are written and
+acknowledged; only then are the inputs acknowledged. Each stage is a consumer group of its own, so that stages can be
+spread over workers freely.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +26,7 @@ from faust.streams import _current_event
 from extractors.errors import AffectstreamError
 from streams import topics
 from streams.records import DeadLetter, SessionEnd, SessionStart, encode
-from streams.runtimes.kafka_config import Spec, WorkerConfig, application
+from streams.runtimes.kafka_config import Spec, WorkerConfig, application, batch_of
 from streams.runtimes.kafka_log import LogReader
 from streams.runtimes.kafka_partition import Partition
 from streams.runtimes.kafka_session import Checkpoint, Node, decode_checkpoint, encode_checkpoint
@@ -84,6 +86,7 @@ class StageWorker:
         self._partitions: dict[int, Partition] = {}
         self._checkpoints: list[Checkpoint] | None = None
         self._places: dict[bytes, dict[str, int]] = {}
+        self._current: dict[int, _Place] = {}
         self._lock = asyncio.Lock()
         self._generation = 0
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
@@ -123,7 +126,7 @@ class StageWorker:
             self._checkpoints = None
 
     async def _run(self, stream: Any) -> None:
-        async for events in stream.take_events(self._config.batch, within=self._config.within):
+        async for events in stream.take_events(batch_of(self._spec, self._config), within=self._config.within):
             task = asyncio.ensure_future(self._batch(events))
             try:
                 await asyncio.shield(task)
@@ -137,8 +140,7 @@ class StageWorker:
             for event in events:
                 by_partition.setdefault(event.message.partition, []).append(event)
             async with self._lock:
-                for number, members in by_partition.items():
-                    await self._work(number, members)
+                await asyncio.gather(*(self._work(number, members) for number, members in by_partition.items()))
         except Exception as error:
             self._fail(error)
             await asyncio.Event().wait()  # hold the batch: the process ends
@@ -180,10 +182,11 @@ class StageWorker:
 
     async def _read_up_to(self, part: Partition, topic: str, offset: int) -> bool:
         """Work off what the log has before `offset`; False when the worker has to let go before the end."""
-        async for piece in part.missing(topic, offset):
-            await self._work_off(part, piece)
-            if self._leaving:
-                return False
+        async with aclosing(part.missing(topic, offset)) as pieces:
+            async for piece in pieces:
+                await self._work_off(part, piece)
+                if self._leaving:
+                    return False
         part.progress[topic] = offset
         return True
 
@@ -211,7 +214,7 @@ class StageWorker:
             except Refused as reason:
                 session = message.key.decode("utf-8", "replace") if message.key else None
                 refused.append(dead_letter(self._node.name, message.topic, part.number, message.offset, session, str(reason), message.value or b""))
-        await self._table.written()
+        await self._table.written(part.number)
         # A stage that runs a large model passes on what it has of each session: the next one takes a while.
         pieces = [{session: deliveries} for session, deliveries in work.items()] if self._spec.batch > 1 else [work]
         await self._deliver(part, refused)
@@ -224,8 +227,8 @@ class StageWorker:
 
     def _enter(self, part: Partition) -> None:
         """Say which partition of the table is meant from here on."""
-        self._place = _Place(self._config.namespace + self._spec.reads[0], part.number)
-        _current_event.set(weakref.ref(self._place))  # type: ignore[arg-type]
+        place = self._current.setdefault(part.number, _Place(self._config.namespace + self._spec.reads[0], part.number))
+        _current_event.set(weakref.ref(place))  # type: ignore[arg-type]
 
     async def _partition(self, number: int) -> Partition:
         """The partition; on first touch after an assignment it is taken over."""
@@ -300,7 +303,7 @@ class StageWorker:
         for runner, checkpoint in due:
             self._table[runner.session.encode("utf-8")] = encode_checkpoint(checkpoint)
         self._purge(part)
-        await self._table.written()
+        await self._table.written(part.number)
         for runner, checkpoint in due:
             runner.stored(checkpoint)
         part.retire(touched)
@@ -379,7 +382,7 @@ class StageWorker:
             checkpoint, early = await asyncio.get_running_loop().run_in_executor(self._pool, runner.tick, now_ms, part.progress, part.ends)
             if checkpoint is not None:
                 self._table[runner.session.encode("utf-8")] = encode_checkpoint(checkpoint)
-                await self._table.written()
+                await self._table.written(part.number)
                 runner.stored(checkpoint)
                 emissions += early
         await self._deliver(part, emissions)
