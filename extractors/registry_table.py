@@ -263,7 +263,7 @@ _TABLE = (
         True,
         (
             Member(
-                "speech-emotion.safetensors", 15_304, "6fa1878f411bee7d66323b28f24003352ff3fdb2bc6191ec5ed25b6e7dab1c25"
+                "speech-emotion.safetensors", 15_336, "bd9d99155038d63b6cc5847fe4e04abeb9c0ea4b7261e9d6718eabd09d3f4e2c"
             ),
         ),
         ("bundled",),
