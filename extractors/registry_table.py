@@ -263,7 +263,7 @@ _TABLE = (
         True,
         (
             Member(
-                "speech-emotion.safetensors", 15_336, "bd9d99155038d63b6cc5847fe4e04abeb9c0ea4b7261e9d6718eabd09d3f4e2c"
+                "speech-emotion.safetensors", 15_328, "818ae646ce47c2e502ba8d572d169ef4530d795b2de203ecb625e133ac6f1d12"
             ),
         ),
         ("bundled",),

@@ -85,7 +85,7 @@ silence: a head that knows both does not depend on how much of it an engine appe
 QUIET = ("clean", f"clean{SHORT}", f"piece{SHORT}")
 CHANNELS = ("telephone", "noise telephone", f"telephone{SHORT}", f"noise{SHORT}", f"piece telephone{SHORT}")
 TRAINING = (*QUIET, *CHANNELS)
-LENGTHS = {"0.5 s": 0.5, "1 s": 1.0, "1.5 s": 1.5, "clean": CUT_S}
+LENGTHS = {f"0.5 s{SHORT}": 0.5, f"1 s{SHORT}": 1.0, f"1.5 s{SHORT}": 1.5, f"clean{SHORT}": CUT_S}
 
 
 class Head(Struct, frozen=True, eq=False):
@@ -121,19 +121,18 @@ class Recordings:
         self.labels = np.array([row.label for row in self.rows])
         self.folds = np.array([row.split for row in self.rows])
         self._audio = [np.asarray(decode_audio(str(row.path), sampling_rate=RATE), np.float32) for row in self.rows]
-        self._pooled: dict[str, Floats] = {}
+        self._pooled: dict[tuple[str, int], Floats] = {}
 
-    def pooled(self, change: str) -> Floats:
-        """(rows, d); the randomness of a change depends on seed, change and row alone."""
-        if change not in self._pooled:
-            name = change.removesuffix(SHORT)
-            engine = self._engines.usual if name == change else self._engines.short
-            tag = sum(name.encode())
-            changed = (
-                CHANGES[name](audio, np.random.default_rng([self._seed, tag, i])) for i, audio in enumerate(self._audio)
-            )
-            self._pooled[change] = np.array([pool(engine.encode(audio.astype(np.float32)).states) for audio in changed])
-        return self._pooled[change]
+    def pooled(self, change: str, rows: Ints) -> Floats:
+        """(rows, d), each computed once; the randomness of a change depends on seed, change and row alone."""
+        name = change.removesuffix(SHORT)
+        engine = self._engines.usual if name == change else self._engines.short
+        for row in rows.tolist():
+            if (change, row) not in self._pooled:
+                rng = np.random.default_rng([self._seed, sum(name.encode()), row])
+                audio = CHANGES[name](self._audio[row], rng).astype(np.float32)
+                self._pooled[change, row] = pool(engine.encode(audio).states)
+        return np.array([self._pooled[change, row] for row in rows.tolist()])
 
     def at(self, labels: Sequence[str]) -> Ints:
         return np.flatnonzero(np.isin(self.labels, labels))
@@ -142,7 +141,7 @@ class Recordings:
 def _fit(parts: Sequence[tuple[Recordings, Ints]], changes: Sequence[str]) -> Head:
     """A head on the given rows of one or more corpora, each once a change."""
     classes = tuple(sorted({str(name) for recordings, at in parts for name in recordings.labels[at]}))
-    x = np.concatenate([recordings.pooled(change)[at] for change in changes for recordings, at in parts])
+    x = np.concatenate([recordings.pooled(change, at) for change in changes for recordings, at in parts])
     names = np.concatenate([recordings.labels[at] for _ in changes for recordings, at in parts])
     weight, bias = logistic_regression(x, np.searchsorted(classes, names), len(classes), C)
     return Head(classes, weight, bias)
@@ -181,7 +180,7 @@ def _temperature(corpus_list: Sequence[Recordings]) -> float:
             if i != number
         ]
         logits = np.concatenate(
-            [head.logits(recordings.pooled(change)[at]) for recordings, at in others for change in CHANNELS]
+            [head.logits(recordings.pooled(change, at)) for recordings, at in others for change in CHANNELS]
         )
         names = np.concatenate([recordings.labels[at] for recordings, at in others for _ in CHANNELS])
         judged.append((logits, np.searchsorted(head.classes, names)))
@@ -210,7 +209,7 @@ def _quality(corpus_list: Sequence[Recordings], heads: Sequence[Head], temperatu
             _, _, test = _held_out(corpus_list, fold)[0]
             index = np.searchsorted(head.classes, first.labels[test])
             losses.append(
-                -log_softmax(head.logits(first.pooled(change)[test]) / temperature)[np.arange(len(test)), index]
+                -log_softmax(head.logits(first.pooled(change, test)) / temperature)[np.arange(len(test)), index]
             )
         gains.append(max(0.0, float(np.log(len(heads[0].classes)) - np.concatenate(losses).mean())))
     return [round(float(gain), 4) for gain in np.minimum(1.0, np.maximum.accumulate(gains) / gains[-1])]
@@ -277,7 +276,7 @@ def _unseen_speakers(corpus_list: Sequence[Recordings], heads: Sequence[Head], m
     """Classes of training by fold and condition, then the posteriors as they would be delivered."""
     sections = []
     for place, recordings in enumerate(corpus_list):
-        conditions = ("clean", "telephone", "noise telephone", "1 s")
+        conditions = ("clean", "telephone", "noise telephone", f"1 s{SHORT}")
         names = sorted(set(recordings.folds))
         by_fold: dict[str, dict[str, float]] = {condition: {} for condition in conditions}
         delivered: dict[str, list[Posterior]] = {"clean": [], "telephone": []}
@@ -288,11 +287,11 @@ def _unseen_speakers(corpus_list: Sequence[Recordings], heads: Sequence[Head], m
             for condition in conditions:
                 guess = [
                     heads[fold].classes[i]
-                    for i in heads[fold].logits(recordings.pooled(condition)[test]).argmax(axis=1)
+                    for i in heads[fold].logits(recordings.pooled(condition, test)).argmax(axis=1)
                 ]
                 by_fold[condition][fold_name] = m.uar(recordings.labels[test].tolist(), guess)
             for condition, found in delivered.items():
-                found += heads[fold].posteriors(recordings.pooled(condition)[test], model)
+                found += heads[fold].posteriors(recordings.pooled(condition, test), model)
         means = {f"uar {condition}": float(np.mean(list(folds.values()))) for condition, folds in by_fold.items()}
         about = f"{recordings.corpus.name}, {len(set(recordings.labels))} classes, first {CUT_S:g} s, unseen speakers"
         sections.append(
@@ -331,7 +330,7 @@ def _four_whole(recordings: Recordings) -> Report:
         test = at[recordings.folds[at] == name]
         head = _fit([(recordings, at[recordings.folds[at] != name])], changes)
         for condition, folds in by_fold.items():
-            guess = [head.classes[i] for i in head.logits(recordings.pooled(condition)[test]).argmax(axis=1)]
+            guess = [head.classes[i] for i in head.logits(recordings.pooled(condition, test)).argmax(axis=1)]
             folds[name] = m.uar(recordings.labels[test].tolist(), guess)
     means = {f"uar {condition}": float(np.mean(list(folds.values()))) for condition, folds in by_fold.items()}
     return Report(
@@ -354,7 +353,7 @@ def _other_corpus(recordings: Recordings, head: Head, model: str) -> list[Report
             continue
         for condition in ("whole", "whole telephone"):
             rows = [recordings.rows[i] for i in at]
-            found = head.posteriors(recordings.pooled(condition)[at], model)
+            found = head.posteriors(recordings.pooled(condition, at), model)
             sections.append(
                 emotion_report(
                     "speech-emotion",
