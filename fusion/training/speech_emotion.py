@@ -163,13 +163,12 @@ def _folds(corpus_list: Sequence[Recordings]) -> int:
 
 
 def _temperature(corpus_list: Sequence[Recordings]) -> float:
-    """Temperature for a shift that is rehearsed: a head that knows the quiet recordings of one small world judges other
-    worlds through the telephone and in noise. A world is a corpus where there are several, else a speaker. In its own
-    conditions a head would trust itself too much; how far the rehearsal carries is measured on corpora that took no
-    part, and nothing is fitted on them."""
+    """Temperature for a shift that is rehearsed: a head that knows the quiet recordings of one speaker judges all other
+    speakers through the telephone and in noise. In its own conditions a head would trust itself too much; how far the
+    rehearsal carries is measured on corpora that took no part, and nothing is fitted on them."""
     worlds: list[tuple[Recordings, Ints]] = []
     for recordings in corpus_list:
-        speakers = np.array([row.speaker if len(corpus_list) == 1 else "" for row in recordings.rows])
+        speakers = np.array([row.speaker for row in recordings.rows])
         worlds += [(recordings, np.flatnonzero(speakers == name)) for name in sorted(set(speakers))]
     judged: list[tuple[Floats, Ints]] = []
     for number, world in enumerate(worlds):
