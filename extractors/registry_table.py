@@ -280,12 +280,29 @@ _TABLE = (
             Member(
                 "speech-emotion-tiny.safetensors",
                 11_752,
-                "7b60c6b883565f1c82e9f252cfbc8b7d779e787e7871d4600abfcb9b827a4f0a",
+                "de8b20e9e1c1e46da5eb410b822cf871268f99d8ede44ecd09d2a117f9863331",
             ),
         ),
         ("fast",),
         "docs/models/speech-emotion.md",
         own="extractors/weights/speech-emotion-tiny.safetensors",
+    ),
+    Model(
+        "speech-emotion-research",
+        "emotion of a voice",
+        "7 calibrated shares on encoder states of whisper-base",
+        "CC BY-NC-SA 4.0; trained on EmoDB and RAVDESS",
+        False,
+        (
+            Member(
+                "speech-emotion-research.safetensors",
+                19_528,
+                "d68d5ed009771ed88ce65013990e6856a57e604729af5d47f046c4722e22ecc4",
+            ),
+        ),
+        ("research",),
+        "docs/models/speech-emotion-research.md",
+        own="extractors/weights/speech-emotion-research.safetensors",
     ),
 )
 

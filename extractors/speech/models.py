@@ -14,6 +14,7 @@ from extractors.text.emotion import TextEmotion
 PROFILES: dict[str, tuple[ModelName, str]] = {
     "bundled": ("whisper-base", "speech-emotion"),
     "fast": ("whisper-tiny.en", "speech-emotion-tiny"),
+    "research": ("whisper-base", "speech-emotion-research"),
 }
 """Model profile -> (transcription model, speech emotion head on its encoder states)."""
 
