@@ -25,7 +25,7 @@ namespace_option = click.option("--namespace", default="", help="Stands in front
 @click.option("--partitions", type=click.IntRange(1, 1000), default=8, show_default=True, help="Partitions of every topic; the same for all workers.")
 @click.option("--replication", type=click.IntRange(1, 9), default=1, show_default=True, help="Replication of topics that do not exist yet.")
 @click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the tables lie (default: the user's state folder).")
-@click.option("--model-profile", type=click.Choice(["bundled", "fast"]), default="bundled", show_default=True)
+@click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the speech model.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the speech model runs.")
 @click.option("--rules", metavar="FILE|default", help="Alert rules for the stage alert: YAML (`affectstream alerts`), or the rules that come with it.")
@@ -61,7 +61,7 @@ def worker(
 @click.option("--audiosocket-port", type=click.IntRange(0, 65535), help="Also listen for Asterisk AudioSocket connections (TCP).")
 @click.option("--settings", type=click.Path(path_type=Path, dir_okay=False), help="Gateway settings in TOML: tokens, limits, roles and notice per vendor.")
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help="Policy file: who is analysed for what.")
-@click.option("--model-profile", type=click.Choice(["bundled", "fast"]), default="bundled", show_default=True, help="Without --bootstrap: models of this process.")
+@click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True, help="Without --bootstrap: models of this process.")
 @click.option("--events", type=click.Path(path_type=Path, dir_okay=False), help="Without --bootstrap: write events here as JSON Lines (default: standard output).")
 @click.option("--rules", "alert_rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
 def gateway(

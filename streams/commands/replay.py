@@ -72,8 +72,8 @@ def _configured(ctx: click.Context, param: click.Parameter, value: Path | None) 
 @click.option("--channels", help="Who speaks on which channel: left=customer,right=agent or 0=NAME:ROLE; mix=ROLE; video=ROLE for the person in the picture.")
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help="Policy file: who is analysed for what (`affectstream policy`).")
 @click.option("--language", help="Language of the speech (ISO 639-1); found per speaker when not given.")
-@click.option("--model-profile", type=click.Choice(["bundled", "fast"]), default="bundled", show_default=True,
-              help="bundled: multilingual; fast: English, smaller.")
+@click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True,
+              help="bundled: multilingual; fast: English, smaller; research: a voice head trained on non-commercial data.")
 @click.option("--format", "formats", default=",".join(FORMATS), show_default=True, callback=_formats, help="Files to write.")
 @click.option("--speed", default="max", show_default=True, callback=_speed, help="max, or a factor of real time such as 1.0; never changes the events.")
 @click.option("--fps", type=click.FloatRange(0.5, 60), default=10.0, show_default=True, help="Pictures analysed per second.")
