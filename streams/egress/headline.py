@@ -21,6 +21,12 @@ ADJECTIVES = {
 _NEGATIVE = frozenset({"anger", "contempt", "disgust", "fear", "sadness"})
 _POSITIVE = frozenset({"happiness"})
 _NAMES_WITH_ARTICLE = frozenset({"agent", "caller", "client", "customer", "employee", "operator"})
+_GOES_ON = (
+    ("No speech and no face was found in this recording.", "Nothing was said and no face was seen yet."), (" and stayed so to the end.", " and is so still."),
+    (" at the end.", " now."), (" throughout (", " so far ("), (" stayed even; no turn stands out.", " are even so far; no turn stands out."),
+    (" showed no lasting expression; ", " shows no lasting expression so far; "),
+    (" could be read with enough confidence; transcript", " could be read with enough confidence yet; transcript"),
+)  # fmt: skip
 MOMENTS_FROM = 6
 """From this number of labelled events on it takes two in a row to make a phase."""
 
@@ -102,9 +108,20 @@ def adjective(label: str) -> str:
     return ADJECTIVES.get(label, label)
 
 
-def headline(events: Sequence[EmotionEvent], analysed: Sequence[str], withheld_reason: str | None) -> Headline:
+def headline(events: Sequence[EmotionEvent], analysed: Sequence[str], withheld_reason: str | None, *, live: bool = False) -> Headline:
     """The headline over settled events. `analysed` lists the participants whom policy lets analyse, in order of the rows;
-    `withheld_reason` is the policy's sentence where somebody may not be analysed."""
+    `withheld_reason` is the policy's sentence where somebody may not be analysed. `live`: the conversation goes on, so
+    nothing is said about its end."""
+    told = _headline(events, analysed, withheld_reason)
+    if not live:
+        return told
+    text = told.text
+    for over, on in _GOES_ON:
+        text = text.replace(over, on)
+    return Headline(text, told.at_ms)
+
+
+def _headline(events: Sequence[EmotionEvent], analysed: Sequence[str], withheld_reason: str | None) -> Headline:
     if not events:
         return Headline("No speech and no face was found in this recording.")
     if not analysed:

@@ -57,7 +57,7 @@ def call_document(feed: Feed, session: str, *, with_events: bool = True) -> dict
     events, position = events_of(feed, session)
     state = feed.session(session)
     assert state is not None
-    story = headline(events, *_analysed(state, events))
+    story = headline(events, *_analysed(state, events), live=state.state == "live")
     return {
         "position": position,
         "state": feed.state_of(session),
