@@ -85,7 +85,7 @@ def topic_table() -> str:
     rows = ["| topic | carries | value | kept for | cleanup | what |", "|---|---|---|---|---|---|"]
     for topic in TOPICS:
         kept = topics.settings(topic)
-        age = "ever" if topic.retention_ms < 0 else f"{topic.retention_ms // 60_000} min" if topic.retention_ms < 3_600_000 else f"{topic.retention_ms // 3_600_000} h"
+        age = topics.age(topic.retention_ms)
         carries = ", ".join(tag.replace("_", " ") for tag in topic.carries)
         rows.append(f"| `{topic.name}` | {carries} | {topic.codec} | {age} | {kept['cleanup.policy']} | {topic.description} |")
     for spec in TOPOLOGY:

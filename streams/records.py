@@ -208,6 +208,15 @@ class Alert(Struct, frozen=True, tag="alert"):
     evidence: tuple[Cited, ...] = ()
 
 
+class AlertAcknowledged(Struct, frozen=True, tag="acknowledgement"):
+    """Somebody has taken an alert: `by` as the person said, `wall_ms` since 1970. The first one of an alert counts."""
+
+    alert: str
+    session: str
+    by: str
+    wall_ms: int
+
+
 Record = (
     SessionStart
     | SessionEnd
@@ -221,7 +230,7 @@ Record = (
     | DeadLetter
     | FusedEvent
 )
-Output = Record | EmotionEvent | Alert
+Output = Record | EmotionEvent | Alert | AlertAcknowledged
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -249,19 +258,20 @@ class Topic(Struct, frozen=True):
     description: str = ""
 
 
-_MINUTE, _HOUR = 60_000, 3_600_000
+_MINUTE, _HOUR, _DAY = 60_000, 3_600_000, 86_400_000
 TOPICS: tuple[Topic, ...] = (
-    Topic("sessions", ("session_start", "session_end"), "msgpack", -1, True, "Life of a session: who takes part, under which policy."),
+    Topic("sessions", ("session_start", "session_end"), "msgpack", 30 * _DAY, False, "Life of a session: who takes part, under which policy."),
     Topic("media.audio", ("session_start", "audio", "source_end", "session_end"), "msgpack", 10 * _MINUTE, False, "PCM chunks per channel."),
     Topic("media.video", ("session_start", "video", "source_end", "session_end"), "msgpack", 10 * _MINUTE, False, "Pictures per video source."),
     Topic("utterances", ("session_start", "utterance", "watermark", "session_end"), "msgpack", 30 * _MINUTE, False, "Segmented speech."),
     Topic("cues.speech", ("session_start", "speech_cues", "watermark", "session_end"), "msgpack", 24 * _HOUR, False, "What was heard."),
     Topic("cues.face", ("session_start", "face_cues", "watermark", "session_end"), "msgpack", 24 * _HOUR, False, "What was seen."),
-    Topic("emotion.events", ("event",), "json", -1, False, "Emotion events: the product."),
+    Topic("emotion.events", ("event",), "json", 30 * _DAY, False, "Emotion events: the product."),
     Topic(
         "fused", ("session_start", "fused_event", "watermark", "session_end"), "msgpack", 24 * _HOUR, False,
         "The same events with the life of their session, for the stages behind.",
     ),
-    Topic("alerts", ("alert",), "json", -1, False, "Alerts with the events they cite."),
-    Topic("dead-letters", ("dead_letter",), "json", -1, False, "Records that could not be processed, with the reason."),
+    Topic("alerts", ("alert",), "json", 30 * _DAY, False, "Alerts with the events they cite."),
+    Topic("acknowledgements", ("acknowledgement",), "json", 30 * _DAY, False, "Who has taken which alert; the first one counts."),
+    Topic("dead-letters", ("dead_letter",), "json", 30 * _DAY, False, "Records that could not be processed, with the reason."),
 )

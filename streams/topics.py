@@ -8,24 +8,30 @@ names lets several installations share a broker.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, for_code
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+from msgspec import Struct
 
 from extractors.errors import AffectstreamError, InputError
 from fusion.events import EmotionEvent
-from streams.records import TOPICS, Alert, FusedEvent, Output, Record, Topic, decode, encode
+from streams.records import TOPICS, Alert, AlertAcknowledged, FusedEvent, Output, Record, Topic, decode, encode
+from streams.runtimes.kafka_security import Security, answer
 
 TABLE: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 DEAD_LETTERS = "dead-letters"
+RESULTS = ("sessions", "emotion.events", "alerts", "acknowledgements", DEAD_LETTERS)
+"""Topics that hold what was found out about people, and who they were: kept for weeks, and the operator says how many."""
 MAX_RECORD_BYTES = 4 * 1024 * 1024
 """Largest record on any topic: an uncompressed 1280 x 1024 picture, or the state of two channels in mid-utterance."""
 
-_TYPES: dict[str, type] = {"event": EmotionEvent, "alert": Alert} | {str(kind.__struct_config__.tag): kind for kind in get_args(Record)}
+_TYPES: dict[str, type] = {"event": EmotionEvent, "alert": Alert, "acknowledgement": AlertAcknowledged} | {str(kind.__struct_config__.tag): kind for kind in get_args(Record)}
 _json = msgspec.json.Encoder()
 
 
@@ -71,44 +77,79 @@ def decode_from(topic: str, value: bytes) -> Any:
     return record.event if isinstance(record, FusedEvent) else record
 
 
-def settings(topic: Topic) -> dict[str, str]:
-    """Broker settings of a row of the table. Segments are half as long as the retention, otherwise data would outlive
-    it by a whole segment."""
-    config = {"max.message.bytes": str(MAX_RECORD_BYTES), "cleanup.policy": "compact" if topic.compacted else "delete"}
-    config["retention.ms"] = str(topic.retention_ms)
-    if topic.retention_ms > 0:
-        config["segment.ms"] = str(max(topic.retention_ms // 2, 60_000))
+def settings(topic: Topic, retention_ms: int | None = None) -> dict[str, str]:
+    """Broker settings of a row of the table, with its own retention or another one. Segments are half as long as the
+    retention (a day at most), otherwise data would outlive it by a whole segment."""
+    kept = topic.retention_ms if retention_ms is None else retention_ms
+    config = {"max.message.bytes": str(MAX_RECORD_BYTES), "cleanup.policy": "compact" if topic.compacted else "delete", "retention.ms": str(kept)}
+    if kept > 0:
+        config["segment.ms"] = str(min(max(kept // 2, 60_000), 86_400_000))
     return config
+
+
+_UNITS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def retention_of(text: str) -> int:
+    """Milliseconds of ``30d``, ``12h`` or ``90m``; -1 for ``ever``. Raises `ValueError`."""
+    if text == "ever":
+        return -1
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
+    if not found:
+        raise ValueError(f"{text} is no time: 30d, 12h, 90m, or ever")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def age(milliseconds: int) -> str:
+    """``30 d``, ``12 h``, ``90 min``, ``ever``: a retention for people."""
+    if milliseconds < 0:
+        return "ever"
+    for unit, size in (("d", _UNITS["d"]), ("h", _UNITS["h"])):
+        if milliseconds % size == 0 and milliseconds > size:
+            return f"{milliseconds // size} {unit}"
+    return f"{milliseconds / 60_000:g} min"
+
+
+class Found(Struct, frozen=True):
+    """A topic as it is on the broker. `retention_ms` is None where the broker does not say."""
+
+    name: str
+    partitions: int
+    retention_ms: int | None = None
+    cleanup: str = ""
 
 
 STATE_SETTINGS = {"max.message.bytes": str(MAX_RECORD_BYTES), "cleanup.policy": "compact", "segment.ms": "600000"}
 
 
-async def _admin(bootstrap: str, patience: float) -> AIOKafkaAdminClient:
+async def _admin(bootstrap: str, patience: float, security: Security) -> AIOKafkaAdminClient:
     until = time.monotonic() + patience
-    while True:
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-        try:
-            await admin.start()
-            return admin
-        except KafkaConnectionError as error:
-            await admin.close()
-            if time.monotonic() > until:
-                raise InputError("no Kafka broker answers", where=bootstrap, cure="start it, or correct --bootstrap") from error
-            await asyncio.sleep(1.0)
+    while (reason := await answer(bootstrap, security)) is not None:
+        if time.monotonic() > until:
+            raise InputError("no Kafka broker answers", where=reason, cure="start it, or correct --bootstrap")
+        await asyncio.sleep(1.0)
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **security.client())
+    try:
+        await admin.start()
+    except BaseException:
+        await admin.close()
+        raise
+    return admin
 
 
 async def create(
     bootstrap: str, *, partitions: int, namespace: str = "", state_topics: Iterable[str] = (), replication: int = 1, patience: float = 30.0,
+    security: Security = Security(), events_retention_ms: int | None = None,  # noqa: B008  (frozen)
 ) -> None:
     """Create what is missing: every topic of the table (`namespace` in front) and the given state topics.
 
     Existing topics are left as they are; one with another partition count raises `TopicError`, because state and
-    sources would no longer lie together. A broker that does not answer is asked again for `patience` seconds, then
-    `InputError` is raised.
+    sources would no longer lie together. `events_retention_ms` is the retention of `RESULTS`, and is given to those that
+    exist as well. A broker that does not answer is asked again for `patience` seconds, then `InputError` is raised.
     """
-    wanted = {namespace + topic.name: settings(topic) for topic in TOPICS} | {name: STATE_SETTINGS for name in state_topics}
-    admin = await _admin(bootstrap, patience)
+    rows = {namespace + topic.name: settings(topic, events_retention_ms if topic.name in RESULTS else None) for topic in TOPICS}
+    wanted = rows | {name: STATE_SETTINGS for name in state_topics}
+    admin = await _admin(bootstrap, patience, security)
     try:
         present = set(await admin.list_topics()) & set(wanted)
         missing = [NewTopic(name, partitions, replication, topic_configs=config) for name, config in wanted.items() if name not in present]
@@ -126,8 +167,65 @@ async def create(
                     f"topic {described['topic']} has {found} partitions and {partitions} are configured: "
                     "set the same number everywhere, or use another namespace"
                 )
+        if events_retention_ms is not None:
+            await _keep(admin, {name: rows[name] for name in sorted(present & {namespace + name for name in RESULTS})})
     finally:
         await admin.close()
+
+
+async def on_broker(bootstrap: str, names: Sequence[str], *, security: Security = Security(), patience: float = 5.0) -> list[Found]:  # noqa: B008
+    """Those of `names` that are on the broker, with what it says of them; one that has just been made is waited for.
+    Raises `InputError` where the broker does not answer."""
+    admin = await _admin(bootstrap, patience, security)
+    until = time.monotonic() + patience
+    try:
+        while True:
+            listed = set(await admin.list_topics())
+            present = [name for name in names if name in listed]
+            partitions = {row["topic"]: len(row["partitions"]) for row in await _described(admin, present, patience)}
+            configs = await _configs(admin, present)
+            if all(partitions.get(name) and configs.get(name) for name in names) or time.monotonic() > until:
+                break
+            await asyncio.sleep(0.2)
+    finally:
+        await admin.close()
+    rows = []
+    for name in present:
+        config = configs.get(name, {})
+        kept = config.get("retention.ms")
+        rows.append(Found(name, partitions.get(name, 0), int(kept) if kept else None, config.get("cleanup.policy") or ""))
+    return rows
+
+
+_SET_ON_TOPIC = 1
+"""Source of a setting, as the protocol numbers it: neither a default nor the broker's."""
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str], *, own: bool = False) -> dict[str, dict[str, str]]:
+    """Settings of topics; with `own` only those that somebody gave to the topic itself."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    configs: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(asked) if asked else ():
+        for _, _, _, name, entries in response.resources:
+            # The oldest version of the answer says only whether a setting is a default.
+            own_entries = [entry for entry in entries if (not entry[3] if response.API_VERSION == 0 else entry[3] == _SET_ON_TOPIC)]
+            configs[name] = {entry[0]: entry[1] for entry in (own_entries if own else entries)}
+    return configs
+
+
+async def _keep(admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str]]) -> None:
+    """Give topics that exist another retention. A topic's settings are replaced as a whole, so what others have set goes along."""
+    if not wanted:
+        return
+    present = await _configs(admin, list(wanted), own=True)
+    resources = []
+    for name, config in wanted.items():
+        changes = {key: config[key] for key in ("cleanup.policy", "retention.ms", "segment.ms") if key in config}
+        resources.append(ConfigResource(ConfigResourceType.TOPIC, name, present.get(name, {}) | changes))
+    for response in await admin.alter_configs(resources):
+        for code, message, _, name in response.resources:
+            if code:
+                raise TopicError(f"the retention of topic {name} could not be changed: {message or for_code(code).__name__}")
 
 
 async def _described(admin: AIOKafkaAdminClient, names: list[str], patience: float) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from faust.tables import Table
 from msgspec import Struct
 
 from streams import topics
+from streams.runtimes.kafka_security import Security
 from streams.stages.protocol import Stage
 
 
@@ -37,7 +38,7 @@ class WorkerConfig(Struct, frozen=True):
     bound what a stage takes at once; `session_timeout` is how long a dead worker goes unnoticed; `idle_timeout` ends a
     session that sends nothing (seconds, 0 = never); every `watch_interval` seconds the log is compared with what was
     worked off, every `tick_interval` seconds live sessions hear of the time (0 = never). `engine` are further settings
-    of the stream engine, `consumer` of the reader that reads logs again.
+    of the stream engine, `consumer` of the reader that reads logs again; `security` is how the broker is reached.
     """
 
     namespace: str = ""
@@ -55,6 +56,7 @@ class WorkerConfig(Struct, frozen=True):
     tick_interval: float = 0.5
     engine: dict[str, Any] = {}
     consumer: dict[str, Any] = {}
+    security: Security = Security()
 
 
 class AwaitedTable(Table):  # type: ignore[type-arg]
@@ -114,4 +116,7 @@ def application(spec: Spec, bootstrap: str, config: WorkerConfig, state_dir: Pat
         "broker_heartbeat_interval": config.heartbeat, "stream_buffer_maxsize": _MOST_LARGE if _reads_large(spec) else _MOST, "stream_processing_timeout": 600.0,
         "stream_wait_empty": True, "autodiscover": False, "processing_guarantee": "at_least_once",
     }
+    credentials = config.security.credentials()
+    if credentials is not None:
+        settings["broker_credentials"] = credentials
     return faust.App(group(spec, config), **(settings | config.engine))

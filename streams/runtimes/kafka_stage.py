@@ -81,7 +81,7 @@ class StageWorker:
             numbered=len(spec.reads) == 1, every=16,
             every_bytes=4096 if spec.batch > 1 else 256 * 1024,  # a stage that likes batches runs a large model: nothing twice
         )
-        self._reader = LogReader(bootstrap, **config.consumer)
+        self._reader = LogReader(bootstrap, **(config.security.client() | config.consumer))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=spec.name)
         self._partitions: dict[int, Partition] = {}
         self._checkpoints: list[Checkpoint] | None = None
