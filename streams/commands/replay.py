@@ -234,7 +234,7 @@ class _Batch:
 
 
 def write_files(result: Any, folder: Path, formats: Iterable[str]) -> None:
-    """Every format but events.jsonl (which grew during the run)."""
+    """Every format but events.jsonl (which grew during the run), and where the faces of its moments of change are."""
     from streams.egress.emotionml import emotionml
     from streams.egress.parquet import ParquetWriter
     from streams.egress.vtt import captions, emotion_track
@@ -254,6 +254,11 @@ def write_files(result: Any, folder: Path, formats: Iterable[str]) -> None:
         from streams.egress.report import write_report
 
         write_report(result, folder / "report.html")
+    from streams.egress import face_index
+    from streams.egress.faces import moments
+
+    seen = moments(result.events, result.faces, result.start.participants, result.start.decisions) if result.info.video is not None else []
+    face_index.write(folder, seen)
     if "jsonl" not in wanted:
         (folder / "events.jsonl").unlink(missing_ok=True)
 

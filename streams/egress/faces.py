@@ -100,7 +100,7 @@ def moments(
     found: list[tuple[float, CropRequest]] = []
     for event in settled(events):
         use = event.modalities.get("face")
-        if event.label in (None, "unknown") or use is None or not use.present or not _allowed(event, decisions):
+        if event.label in (None, "unknown") or use is None or not use.present or not allowed(event, decisions):
             continue
         if shown.get(event.participant) == event.label:
             continue
@@ -119,7 +119,8 @@ def moments(
     return sorted((request for _, request in strongest), key=lambda r: (r.media_ms, r.key))
 
 
-def _allowed(event: EmotionEvent, decisions: Mapping[str, Decision]) -> bool:
+def allowed(event: EmotionEvent, decisions: Mapping[str, Decision]) -> bool:
+    """Whether policy lets the face of this event be shown."""
     unjoined = event.participant.startswith("face-")
     decision = decisions.get(event.participant) or (decisions.get(UNJOINED_FACES) if unjoined else None)
     return event.status != "withheld" and decision is not None and decision.emotion

@@ -27,6 +27,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from extractors.errors import InputError
 from streams.subscriptions import tokens
+from streams.subscriptions.faces import FaceCrops
 from streams.subscriptions.feed import Feed
 from streams.subscriptions.filters import MAX_TEXT, Filter, Start, parse, shown
 from streams.subscriptions.hub import Subscriber, encode
@@ -83,6 +84,7 @@ def routes(service: Service) -> list[BaseRoute]:
         Route("/v1/sessions/{session:path}/report", api.answer(api.report)),
         Route("/v1/sessions/{session:path}/media", api.answer(api.media)),
         Route("/v1/sessions/{session:path}/curves", api.answer(api.curves)),
+        Route("/v1/sessions/{session:path}/faces", api.answer(api.faces)),
         Route("/v1/sessions/{session:path}", api.answer(api.session)),
         Route("/v1/alerts", api.answer(api.alerts)),
         Route("/v1/alerts/{alert}/acknowledge", api.answer(api.acknowledge), methods=["POST"]),
@@ -96,6 +98,7 @@ class _Api:
 
     def __init__(self, service: Service) -> None:
         self._service, self._feed = service, service.feed
+        self._crops = FaceCrops()
 
     def answer(self, endpoint: Callable[[Request, str], Any]) -> Callable[[Request], Any]:
         """The endpoint behind the check of its token, with every refusal as JSON."""
@@ -234,6 +237,10 @@ class _Api:
 
         session = self._known(request, visible)
         return _json(await run_in_threadpool(curves, self._feed, session))
+
+    async def faces(self, request: Request, visible: str) -> Response:
+        session = self._known(request, visible)
+        return _json(await run_in_threadpool(self._crops.document, self._feed, session))
 
     async def media(self, request: Request, visible: str) -> Response:
         path = self._feed.media_of(self._known(request, visible))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from extractors.errors import InputError
+from streams.egress import face_index
 from streams.egress.jsonl import read_events
 from streams.records import Decision, Participant, SessionEnd, SessionStart
 from streams.subscriptions.feed import Feed
@@ -56,6 +57,10 @@ def load(feed: Feed, root: Path, *, media: Iterable[Path] = ()) -> Iterator[str]
         feed.open(start, media=recording(start, media))
         for event in events:
             feed.event(msgspec.structs.replace(event, session=start.session) if event.session != start.session else event)
+        try:
+            feed.show_faces(start.session, face_index.read(folder))
+        except InputError as error:
+            yield str(error)
         feed.end(SessionEnd(start.session), duration_ms=int(summary.get("duration_ms", 0)))
 
 

@@ -12,7 +12,9 @@ from extractors.errors import InputError
 from fusion.events import EmotionEvent
 from streams.alerts.engine import Alert, AlertStage
 from streams.alerts.rules import Rule
-from streams.records import SessionEnd, SessionStart, Watermark
+from streams.egress import face_index
+from streams.egress.faces import CropRequest, FaceLog, moments
+from streams.records import FaceCueRecord, SessionEnd, SessionStart, Watermark
 from streams.subscriptions.calls import OpenAlert, SessionState, adopt, judge, opened, participants_of, take_event
 from streams.subscriptions.hub import Hub
 from streams.subscriptions.messages import Acknowledgement
@@ -39,6 +41,7 @@ class Feed:
         self._alerts: dict[str, OpenAlert] = {}
         self._media: dict[str, Path] = {}
         self._reached: dict[str, dict[str, int]] = {}
+        self._faces: dict[str, FaceLog | list[CropRequest]] = {}
         self.hub.on_forget = self._forgotten
 
     def open(self, start: SessionStart, *, media: Path | None = None) -> None:
@@ -51,6 +54,7 @@ class Feed:
             if media is not None:
                 self._media[start.session] = media
                 state.has_media = True
+                self._faces[start.session] = FaceLog()
             self._revisions[start.session] = {}
             self._reached[start.session] = dict.fromkeys((*start.audio_sources, *start.video_sources), 0)
             if self.rules:
@@ -88,7 +92,14 @@ class Feed:
             judge(state)
 
     def record(self, record: Any) -> None:
-        """An inner record of a session on its way into `fuse`: its watermarks say how far the analysis has come."""
+        """An inner record of a session on its way into `fuse`: its watermarks say how far the analysis has come, its faces
+        where one can be cut from a recording that is served."""
+        if isinstance(record, FaceCueRecord):
+            with self._lock:
+                seen = self._faces.get(record.session)
+                if isinstance(seen, FaceLog):
+                    seen.feed(record)
+            return
         if not isinstance(record, Watermark) or record.origin == "segment":
             return
         with self._lock:
@@ -207,7 +218,25 @@ class Feed:
     def media_of(self, session: str) -> Path | None:
         return self._media.get(session)
 
+    def show_faces(self, session: str, requests: Sequence[CropRequest]) -> None:
+        """Where the faces of a finished recording are (`streams.egress.face_index`)."""
+        with self._lock:
+            if requests and session in self._media:
+                self._faces[session] = list(requests)
+
+    def faces(self, session: str, events: Sequence[EmotionEvent]) -> list[CropRequest]:
+        """The faces to show at moments of change, for those `events` whose participant may be analysed; none where the
+        recording is not served."""
+        with self._lock:
+            seen, state = self._faces.get(session), self._calls.get(session)
+            if seen is None or state is None:
+                return []
+            if isinstance(seen, FaceLog):
+                return moments(events, seen, participants_of(state), state.decisions)
+            return face_index.permitted(seen, events, state.decisions)
+
     def _forgotten(self, session: str) -> None:
+        self._faces.pop(session, None)
         self._calls.pop(session, None)
         self._stages.pop(session, None)
         self._revisions.pop(session, None)

@@ -47,6 +47,11 @@ def document() -> dict[str, Any]:
         "/v1/sessions/{session}/media": {"get": _operation("The recording, where it is served (ranges work)", "", {"application/octet-stream": {}}, [session])},
         "/v1/sessions/{session}/curves": {"get": _operation(
             "Valence curves as a Bokeh document", "", _object(doc={"type": "object"}, roots={"type": "object"}), [session])},
+        "/v1/sessions/{session}/faces": {"get": _operation(
+            "Faces at moments of change, cut from the recording where it is served", "One entry an event: its id, the media time of the picture and a small "
+            "JPEG as a data URL. Nobody whom policy does not let analyse is among them.", _object(faces={"type": "array", "items": {
+                "type": "object", "properties": {"event": {"type": "string"}, "at_ms": {"type": "integer"}, "image": {"type": "string"}},
+                "required": ["event", "at_ms", "image"]}}), [session])},
         "/v1/alerts": {"get": _operation(
             "All alerts kept", "Open ones nobody took come first.", _object(position={"type": "string"}, alerts={"type": "array", "items": alert}))},
         "/v1/alerts/{alert}/acknowledge": {"post": _operation(
