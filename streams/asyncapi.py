@@ -93,7 +93,8 @@ def _operations(topic: Topic) -> dict[str, Any]:
     channel = {"$ref": f"#/channels/{name}"}
     messages = [{"$ref": f"#/channels/{name}/messages/{tag}"} for tag in topic.carries]
     public = topic.codec == "json"
-    actions = ["receive"] if topic.name in _FROM_OUTSIDE else ["send"] if public else ["send", "receive"]
+    both = not public or topic.name == "acknowledgements"  # another system may take an alert
+    actions = ["receive"] if topic.name in _FROM_OUTSIDE else ["send", "receive"] if both else ["send"]
     return {f"{action}_{name}": {"action": action, "channel": channel, "messages": messages} for action in actions}
 
 
