@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from extractors.errors import InputError
+from streams.alerts.acknowledgements import NotStored
 from streams.subscriptions import tokens
 from streams.subscriptions.faces import FaceCrops
 from streams.subscriptions.feed import Feed
@@ -214,7 +215,9 @@ class _Api:
     async def sessions(self, request: Request, visible: str) -> Response:
         live_only, most = list_options(request.query_params.multi_items())
         states, total, position = self._feed.sessions(live_only=live_only, most=most, visible=visible)
-        return _json({"position": position, "now_ms": int(time.time() * 1000), "total": total, "sessions": states})
+        hub = self._feed.hub
+        missed = {"subscribers": hub.subscriber_count, "missed_settled": hub.missed_settled, "missed_partials": hub.missed_partials}
+        return _json({"position": position, "now_ms": int(time.time() * 1000), "total": total, "hub": missed, "sessions": states})
 
     def _known(self, request: Request, visible: str) -> str:
         session: str = request.path_params["session"]
@@ -275,7 +278,10 @@ class _Api:
         alert = request.path_params["alert"]
         if not any(e.alert.id == alert and visible in ("*", e.alert.session) for e in self._feed.alerts()):
             raise Refusal(404, InputError(f"no alert `{shown(alert)}` is kept here", where="path", cure="read /v1/alerts for those that are"))
-        return _json(msgspec.to_builtins(self._feed.acknowledge(alert, said["by"])))
+        try:
+            return _json(msgspec.to_builtins(await self._feed.acknowledge(alert, said["by"])))
+        except NotStored as error:
+            raise Refusal(503, error) from error
 
     async def openapi(self, request: Request, visible: str) -> Response:
         return _json(document())

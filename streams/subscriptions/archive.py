@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from extractors.errors import InputError
+from streams.alerts.acknowledgements import NAME, AcknowledgementFile
 from streams.egress import face_index
 from streams.egress.jsonl import read_events
 from streams.records import Decision, Participant, SessionEnd, SessionStart
@@ -54,7 +55,8 @@ def load(feed: Feed, root: Path, *, media: Iterable[Path] = ()) -> Iterator[str]
         has_video = any("face" in event.modalities and event.modalities["face"].present for event in events)
         if has_video and not start.video_sources:
             start = msgspec.structs.replace(start, video_sources=("video/0",))
-        feed.open(start, media=recording(start, media))
+        taken = AcknowledgementFile(folder / NAME)
+        feed.open(start, media=recording(start, media), acknowledgements=taken)
         for event in events:
             feed.event(msgspec.structs.replace(event, session=start.session) if event.session != start.session else event)
         try:
@@ -62,6 +64,8 @@ def load(feed: Feed, root: Path, *, media: Iterable[Path] = ()) -> Iterator[str]
         except InputError as error:
             yield str(error)
         feed.end(SessionEnd(start.session), duration_ms=int(summary.get("duration_ms", 0)))
+        for record in taken.read():
+            feed.acknowledged(record)
 
 
 def recording(start: SessionStart, places: Iterable[Path]) -> Path | None:

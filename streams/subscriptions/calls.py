@@ -53,7 +53,11 @@ class OpenAlert(Struct, frozen=True):
 class SessionState(Struct):
     """One session. `position_ms` is how far the media were read (`paced`: as the runtime reports it; otherwise it is the
     end of the last event, and wall time has to be added for a live call), `silent_since_ms` the end of the last voiced time
-    (None before the first word), `attention` what the overview is sorted by (higher: needs somebody), with its reason."""
+    (None before the first word), `attention` what the overview is sorted by (higher: needs somebody), with its reason.
+
+    How far the analysis is behind, where the arrival of the media is known: `arrived_wall_ms` is when the media at
+    `position_ms` arrived, `delay_ms` how long the newest result took from there, `behind_ms` the age of `arrived_wall_ms`
+    when the state was read (live calls). What is being said is analysed when it is over, and counts as behind until then."""
 
     session: str
     media: str = ""
@@ -76,6 +80,9 @@ class SessionState(Struct):
     last_said_by: str = ""
     attention: float = 0.0
     attention_reason: str = ""
+    behind_ms: int | None = None
+    arrived_wall_ms: int | None = None
+    delay_ms: int | None = None
 
 
 def opened(start: SessionStart, wall_ms: int) -> SessionState:

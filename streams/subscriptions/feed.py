@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from extractors.errors import InputError
 from fusion.events import EmotionEvent
+from streams.alerts.acknowledgements import AcknowledgementFile, Keeper, in_memory
 from streams.alerts.engine import Alert, AlertStage
 from streams.alerts.rules import Rule
 from streams.egress import face_index
 from streams.egress.faces import CropRequest, FaceLog, moments
-from streams.records import FaceCueRecord, SessionEnd, SessionStart, Watermark
+from streams.records import AlertAcknowledged, FaceCueRecord, SessionEnd, SessionStart, Watermark
 from streams.subscriptions.calls import OpenAlert, SessionState, adopt, judge, opened, participants_of, take_event
 from streams.subscriptions.hub import Hub
 from streams.subscriptions.messages import Acknowledgement
 
 MAX_NAME = 80
 _ENDED_ALERTS = 2000
+_EARLY = 10_000
+_ARRIVAL_STEP_MS = 500
 
 
 class Feed:
     """The one object between a runtime and its subscribers. All methods may be called from any thread.
 
     `rules` are judged over every session in media time; `on_alert` gets each opening and closing (webhooks, a topic).
-    Delivering an event twice is harmless.
+    `keeper` stores acknowledgements of sessions that have no file of their own. Delivering an event twice is harmless.
     """
 
-    def __init__(self, hub: Hub | None = None, *, rules: Sequence[Rule] = (), on_alert: Callable[[Alert], None] = lambda alert: None) -> None:
+    def __init__(
+        self, hub: Hub | None = None, *, rules: Sequence[Rule] = (), on_alert: Callable[[Alert], None] = lambda alert: None,
+        keeper: Keeper = in_memory,
+    ) -> None:
+        self.keeper = keeper
         self.hub = hub or Hub()
         self.rules = tuple(rules)
         self._on_alert = on_alert
@@ -41,12 +49,18 @@ class Feed:
         self._alerts: dict[str, OpenAlert] = {}
         self._media: dict[str, Path] = {}
         self._reached: dict[str, dict[str, int]] = {}
+        self._arrived: dict[str, deque[tuple[int, int]]] = {}
+        self._files: dict[str, AcknowledgementFile] = {}
+        self._early: dict[str, Acknowledgement] = {}
         self._faces: dict[str, FaceLog | list[CropRequest]] = {}
         self.hub.on_forget = self._forgotten
 
-    def open(self, start: SessionStart, *, media: Path | None = None) -> None:
-        """A session begins; one that is known already goes on."""
+    def open(self, start: SessionStart, *, media: Path | None = None, acknowledgements: AcknowledgementFile | None = None) -> None:
+        """A session begins; one that is known already goes on. `media` is the recording to serve, `acknowledgements` the file
+        that keeps who took its alerts."""
         with self._lock:
+            if acknowledgements is not None:
+                self._files[start.session] = acknowledgements
             if start.session in self._calls:
                 self._again(self._calls[start.session], start)
                 return
@@ -85,6 +99,7 @@ class Feed:
             known[event.id] = event.revision
             state = self._calls[event.session]
             take_event(state, event, _now())
+            self._note_arrival(state, event.latency.get("after_end_ms"))
             self.hub.publish(event)
             stage = self._stages.get(event.session)
             if stage is not None:
@@ -111,6 +126,31 @@ class Feed:
             reached[record.source] = max(reached[record.source], record.media_ms)
             self.progress(record.session, before)
 
+    def arrived(self, session: str, media_ms: int) -> None:
+        """Media of a session up to this media time have come in, now: from here on it is known how far the analysis is behind."""
+        with self._lock:
+            times = self._arrived.setdefault(session, deque(maxlen=4096))
+            if not times or media_ms >= times[-1][0] + _ARRIVAL_STEP_MS:
+                times.append((media_ms, _now()))
+
+    def _note_arrival(self, state: SessionState, delay_ms: float | None = None) -> None:
+        times = self._arrived.get(state.session)
+        if not times:
+            return
+        while len(times) > 1 and times[1][0] <= state.position_ms:
+            times.popleft()
+        if times[0][0] <= state.position_ms:
+            state.arrived_wall_ms = times[0][1]
+        state.delay_ms = state.delay_ms if delay_ms is None else round(delay_ms)
+
+    def timed(self, session: str, arrived_wall_ms: int, delay_ms: int) -> None:
+        """When the media behind the newest result of a session arrived, and how long the result took from there."""
+        with self._lock:
+            state = self._calls.get(session)
+            if state is not None:
+                state.arrived_wall_ms = max(state.arrived_wall_ms or 0, arrived_wall_ms)
+                state.delay_ms = delay_ms
+
     def progress(self, session: str, media_ms: int) -> None:
         """Everything of a session up to this media time has been analysed and its events were given: silence can be judged
         without waiting for the next word."""
@@ -119,6 +159,7 @@ class Feed:
             if state is None or state.state != "live" or media_ms <= state.position_ms:
                 return
             state.position_ms, state.paced = media_ms, True
+            self._note_arrival(state)
             stage = self._stages.get(session)
             if stage is not None:
                 self._fire(list(stage.tick(media_ms)))
@@ -151,8 +192,9 @@ class Feed:
             held = self._alerts.get(alert.id)
             if held is not None and held.alert.revision >= alert.revision:
                 continue
-            self._keep_alert(OpenAlert(alert, held.acknowledged if held else None))
-            self.hub.publish_alert(alert, held.acknowledged if held else None)
+            taken = held.acknowledged if held else self._early.pop(alert.id, None)
+            self._keep_alert(OpenAlert(alert, taken))
+            self.hub.publish_alert(alert, taken)
             if notify:
                 self._on_alert(alert)
 
@@ -166,25 +208,54 @@ class Feed:
         if state is not None:
             state.alerts = [e for e in state.alerts if e.alert.id != entry.alert.id] + [entry]
 
-    def acknowledge(self, alert_id: str, by: str) -> OpenAlert:
-        """Say that somebody has taken an alert; the first one counts. Raises `InputError` for an unknown alert or no name."""
+    async def acknowledge(self, alert_id: str, by: str) -> OpenAlert:
+        """Say that somebody has taken an alert; returns when that is stored. The first one counts.
+
+        Raises `InputError` for an unknown alert or no name, `NotStored` where it cannot be kept.
+        """
         name = " ".join(by.split())
         if not name or len(name) > MAX_NAME or not name.isprintable():
             raise InputError("an acknowledgement needs a name", where="by", cure=f"give 1 to {MAX_NAME} printable characters")
+        held = self.held(alert_id)
+        if held.acknowledged is None:
+            file = self._files.get(held.alert.session)
+            keeper = self.keeper if file is None else file.take
+            self.acknowledged(await keeper(AlertAcknowledged(alert_id, held.alert.session, name, _now())))
+        return self.held(alert_id)
+
+    def acknowledged(self, record: AlertAcknowledged) -> None:
+        """An acknowledgement in the order in which they were stored; one that comes before its alert waits for it."""
+        taken = Acknowledgement(record.by, record.wall_ms)
         with self._lock:
-            held = self._alerts.get(alert_id)
+            held = self._alerts.get(record.alert)
             if held is None:
-                raise InputError("no such alert is kept here", where="alert", cure="read /v1/alerts for those that are")
-            if held.acknowledged is None:
-                held = OpenAlert(held.alert, Acknowledgement(name, _now()))
-                self._keep_alert(held)
-                self.hub.publish_alert(held.alert, held.acknowledged)
+                self._early.setdefault(record.alert, taken)
+                while len(self._early) > _EARLY:
+                    del self._early[next(iter(self._early))]
+            elif held.acknowledged is None:
+                self._keep_alert(OpenAlert(held.alert, taken))
+                self.hub.publish_alert(held.alert, taken)
                 state = self._calls.get(held.alert.session)
                 if state:
                     judge(state)
-            return held
+
+    def reread(self) -> None:
+        """Look for acknowledgements that another server on the same results has stored."""
+        with self._lock:
+            files = [self._files[session] for session in {e.alert.session for e in self._alerts.values()} if session in self._files]
+        for file in files:
+            for record in file.read():
+                self.acknowledged(record)
 
     # Reading
+
+    def held(self, alert_id: str) -> OpenAlert:
+        """An alert that is kept. Raises `InputError` where it is not."""
+        with self._lock:
+            held = self._alerts.get(alert_id)
+        if held is None:
+            raise InputError("no such alert is kept here", where="alert", cure="read /v1/alerts for those that are")
+        return held
 
     def alerts(self) -> list[OpenAlert]:
         """All alerts kept: open ones nobody took first, then by the order in which they fired, newest first."""
@@ -195,13 +266,11 @@ class Feed:
     def sessions(self, *, live_only: bool = False, most: int | None = None, visible: str = "*") -> tuple[list[Any], int, str]:
         """(states as plain data, live ones that need attention first, at most `most` ended ones, newest first; how many
         there are; position of the stream), read together."""
-        import msgspec
-
         with self._lock:
             of = [s for s in self._calls.values() if visible in ("*", s.session)]
             live = sorted((s for s in of if s.state == "live"), key=lambda s: (-s.attention, -s.started_wall_ms, s.session))
             ended = [] if live_only else sorted((s for s in of if s.state != "live"), key=lambda s: (-s.attention, -s.updated_wall_ms, s.session))
-            return [msgspec.to_builtins(state) for state in [*live, *ended[:most]]], len(of), self.hub.position(self.hub.head)
+            return [self._plain(state) for state in [*live, *ended[:most]]], len(of), self.hub.position(self.hub.head)
 
     def session(self, session: str) -> SessionState | None:
         with self._lock:
@@ -209,11 +278,17 @@ class Feed:
 
     def state_of(self, session: str) -> Any:
         """One state as plain data, or None."""
-        import msgspec
-
         with self._lock:
             state = self._calls.get(session)
-            return None if state is None else msgspec.to_builtins(state)
+            return None if state is None else self._plain(state)
+
+    @staticmethod
+    def _plain(state: SessionState) -> Any:
+        import msgspec
+
+        live = state.state == "live" and state.arrived_wall_ms is not None
+        state.behind_ms = max(0, _now() - (state.arrived_wall_ms or 0)) if live else None
+        return msgspec.to_builtins(state)
 
     def media_of(self, session: str) -> Path | None:
         return self._media.get(session)
@@ -242,6 +317,8 @@ class Feed:
         self._revisions.pop(session, None)
         self._media.pop(session, None)
         self._reached.pop(session, None)
+        self._arrived.pop(session, None)
+        self._files.pop(session, None)
 
 
 def _now() -> int:

@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -87,6 +87,19 @@ def matches(chosen: Filter, entry: Entry) -> bool:
         or (chosen.labels and event.label not in chosen.labels)
         or (chosen.confidence and (event.confidence or 0.0) < chosen.confidence)
     )
+
+
+def _current(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries without partials that a later one replaces: who comes back has no use for them."""
+    kept: list[Entry] = []
+    replaced: set[str] = set()
+    for entry in reversed(list(entries)):
+        if entry.event is not None:
+            if entry.partial and entry.event.id in replaced:
+                continue
+            replaced.add(entry.event.id)
+        kept.append(entry)
+    return kept[::-1]
 
 
 class _Kept:
@@ -168,7 +181,8 @@ class Subscriber:
 
 
 class Hub:
-    """See the module. `publish`, `publish_alert`, `open` and `close` may be called from any thread."""
+    """See the module. `publish`, `publish_alert`, `open` and `close` may be called from any thread. `missed_settled` and
+    `missed_partials` count what slow subscribers did not get, over all of them."""
 
     def __init__(self, limits: HubLimits | None = None, *, wall_ms: Callable[[], int] = lambda: int(time.time() * 1000)) -> None:
         self.limits = limits or HubLimits()
@@ -183,6 +197,7 @@ class Hub:
         self._subscribers: set[Subscriber] = set()
         self._ringing: set[asyncio.AbstractEventLoop] = set()
         self._forgotten_to = 0
+        self.missed_settled = self.missed_partials = 0
         self.on_forget: Callable[[str], None] = lambda session: None
 
     # Publishing
@@ -270,8 +285,10 @@ class Hub:
                 if matches(subscriber.filter, entry):
                     if entry.partial:
                         subscriber.missed_partials += 1
+                        self.missed_partials += 1
                     else:
                         subscriber.missed_settled += 1
+                        self.missed_settled += 1
             subscriber.cursor = first - 1
         del self._log[:cut]
         self._base = first
@@ -319,7 +336,7 @@ class Hub:
             else:
                 reason = "the position is of another run of the server: everything kept follows"
         if start.after not in (None, "start") and after + 1 >= self._base:  # all of it, partials too, is still on the log
-            return [entry for entry in self._log[after + 1 - self._base :] if matches(chosen, entry)], True, reason
+            return _current(entry for entry in self._log[after + 1 - self._base :] if matches(chosen, entry)), True, reason
         kept = [self._kept[s] for s in sorted(chosen.sessions) if s in self._kept] if chosen.sessions else list(self._kept.values())
         found = [
             entry for entry in heapq.merge(*(k.entries for k in kept), key=lambda e: e.number)
@@ -364,6 +381,7 @@ class Hub:
                     if not (reader.missed_settled or reader.missed_partials):
                         reader.resume_from = before
                     reader.missed_partials += 1
+                    self.missed_partials += 1
                     continue
                 found.append(entry.payload)
                 size += len(entry.payload)

@@ -34,7 +34,7 @@ def document() -> dict[str, Any]:
         )},
         "/v1/sessions": {"get": _operation(
             "All sessions kept, live ones that need attention first", "`position` is where a subscription goes on without a gap (`after`).",
-            _object(position={"type": "string"}, now_ms={"type": "integer"}, total={"type": "integer"}, sessions={"type": "array", "items": state}),
+            _object(position={"type": "string"}, now_ms={"type": "integer"}, total={"type": "integer"}, hub={"type": "object"}, sessions={"type": "array", "items": state}),
             [{"name": name, "in": "query", "description": text, "schema": {"type": "string"}} for name, text in LIST_PARAMETERS.items()],
         )},
         "/v1/sessions/{session}": {"get": _operation(
