@@ -28,6 +28,7 @@ from streams.records import (
     DeadLetter,
     FaceCueRecord,
     Output,
+    SessionStart,
     SourceEnd,
     SpeechCueRecord,
     Utterance,
@@ -40,6 +41,8 @@ from streams.stages.look import LookStage
 from streams.stages.protocol import Stage
 from streams.stages.segment import SegmentStage
 
+LIVE_STEP_MS = 5000
+
 
 class Options(Struct, frozen=True):
     """Everything that changes what the stages give; a replay with equal options and media gives equal events."""
@@ -49,6 +52,14 @@ class Options(Struct, frozen=True):
     max_faces: int = 4
     fuse: FuseOptions = msgspec.field(default_factory=lambda: FuseOptions(progress_ms=1000))
     rules: tuple[Rule, ...] = ()
+    hypotheses: bool = True
+    """Partial events of live sessions: at each pause, and every `LIVE_STEP_MS` of an utterance that has none. A recording
+    needs none, and no final event depends on them."""
+
+    def segmenter_of(self, start: SessionStart) -> SegmentOptions:
+        """End-pointing of a session."""
+        live = start.live and self.hypotheses
+        return msgspec.structs.replace(self.segmenter, partial_at_pause=True, partial_every_ms=LIVE_STEP_MS) if live else self.segmenter
 
 
 class Resources:
@@ -74,7 +85,7 @@ class StageSpec(Struct, frozen=True):
 
 
 TOPOLOGY: tuple[StageSpec, ...] = (
-    StageSpec("segment", ("media.audio",), ("utterances",), lambda start, res: SegmentStage(start, res.options.segmenter)),
+    StageSpec("segment", ("media.audio",), ("utterances",), lambda start, res: SegmentStage(start, res.options.segmenter_of(start))),
     StageSpec("hear", ("utterances",), ("cues.speech",), lambda start, res: HearStage(start, res.speech), batch=64),
     StageSpec("look", ("media.video",), ("cues.face",), lambda start, res: LookStage(start, max_faces=res.options.max_faces)),
     StageSpec("fuse", ("cues.speech", "cues.face"), ("emotion.events", "fused"), lambda start, res: FuseStage(start, res.options.fuse)),

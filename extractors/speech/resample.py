@@ -48,7 +48,7 @@ def _phases(up: int, down: int) -> tuple[Floats, int]:
 class StreamingResampler:
     """Turns a mono stream at `rate_in` Hz into one at `rate_out` Hz.
 
-    `push` gives all blocks of 100 ms that are certain by now: output lags the input by half a filter (3.4 ms from 8 kHz, 1.7 ms
+    `push` gives all blocks of 20 ms that are certain by now: output lags the input by half a filter (3.4 ms from 8 kHz, 1.7 ms
     from 48 kHz) and up to one block. `flush` gives the rest. Equal rates pass through untouched.
     """
 
@@ -63,7 +63,7 @@ class StreamingResampler:
         divisor = gcd(rate_in, rate_out)
         self._up, self._down = rate_out // divisor, rate_in // divisor
         self._taps, self._half = _phases(self._up, self._down)
-        self._block = max(1, rate_out // 10)
+        self._block = max(1, rate_out // 50)
         self._buffer: Floats = np.zeros(self._half - 1, np.float32)
         self._buffer_start = 1 - self._half  # input index of buffer[0]; the stream is preceded by silence
         self._read = 0

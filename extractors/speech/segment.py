@@ -78,7 +78,12 @@ class SegmentOptions(Struct, frozen=True):
     A frame starts speech at `threshold` and silence below `threshold - hysteresis`. An utterance ends after
     `min_silence_ms` of silence, is dropped with less than `min_speech_ms` of speech frames, and is cut at
     `max_utterance_ms`: at the least speech-like place of its last `cut_search_ms`. `pad_ms` of audio is kept on both
-    sides, never twice. With `partial_every_ms` > 0 the open utterance is also given out at each such step of its length.
+    sides, never twice.
+
+    Hypotheses of the open utterance are given out too where asked for: at each step of `partial_every_ms` > 0 of its
+    length while speech goes on, and with `partial_at_pause` once in each pause, as soon as the padding after the words is
+    complete. If the pause goes on, the complete utterance holds the very same audio: whoever worked on the hypothesis is
+    done before the utterance is known to have ended.
     """
 
     threshold: float = 0.35
@@ -89,6 +94,7 @@ class SegmentOptions(Struct, frozen=True):
     cut_search_ms: int = 5_000
     pad_ms: int = 250
     partial_every_ms: int = 0
+    partial_at_pause: bool = False
 
 
 class Segment(Struct, frozen=True, eq=False):
@@ -126,7 +132,9 @@ class _State(Struct):
     onset: int = -1  # first speech frame of the open utterance, -1 while none is open
     start: int = 0  # its first sample, padding included
     silence: int = -1  # frame at which the pending silence began, -1 while speech goes on
-    partials: int = 0
+    partials: int = 0  # hypotheses of the open utterance so far
+    steps: int = 0  # steps of its length at which one was due
+    offered: int = -1  # frame at which the pause began that one was given out for
     continues: bool = False  # the utterance goes on from a cut: it may be short
     first: int = 0  # frame of probabilities[0]
     probabilities: list[float] = []
@@ -250,7 +258,8 @@ class Segmenter:
         state.frame += 1
         if state.onset < 0:
             if probability >= options.threshold:
-                state.onset, state.silence, state.partials = frame, -1, 0
+                state.onset, state.silence = frame, -1
+                state.partials, state.steps, state.offered = 0, 0, -1
                 state.start = max(state.floor, frame * FRAME - self._pad)
                 state.continues = state.continues and state.start == state.floor
             return
@@ -263,11 +272,23 @@ class Segmenter:
             yield from self._close(min(state.silence * FRAME + self._pad, end), cut=False)
         elif end - state.start >= options.max_utterance_ms * _SAMPLES_PER_MS:
             yield from self._cut()
-        elif options.partial_every_ms and state.total < 0:
-            step = options.partial_every_ms * _SAMPLES_PER_MS
-            if end - state.start >= (state.partials + 1) * step and self._long_enough(state.start, end):
-                state.partials = (end - state.start) // step
-                yield self._segment(end, cut=False, partial=state.partials)
+        elif state.total < 0 and self._hypothesis_due(end):
+            state.partials += 1
+            yield self._segment(end if state.silence < 0 else state.silence * FRAME + self._pad, cut=False, partial=state.partials)
+
+    def _hypothesis_due(self, end: int) -> bool:
+        """Whether the open utterance is to be given out as it is at sample `end`."""
+        state, options = self._state, self.options
+        if state.silence >= 0:
+            if not options.partial_at_pause or state.offered == state.silence or end - state.silence * FRAME < self._pad:
+                return False
+            state.offered = state.silence
+            return self._long_enough(state.start, state.silence * FRAME + self._pad)
+        step = options.partial_every_ms * _SAMPLES_PER_MS
+        if not step or end - state.start < (state.steps + 1) * step or not self._long_enough(state.start, end):
+            return False
+        state.steps = (end - state.start) // step
+        return True
 
     def _cut(self) -> Iterator[Segment]:
         """End the open utterance at its least speech-like late place and judge what follows it again."""

@@ -63,7 +63,7 @@ class Partition:
         async for record in self._reader.read(self._namespace + name, self.number, start, end):
             fields = dict(record.headers)
             session = (record.key or b"").decode("utf-8", "replace")
-            if session in self.waiting and fields.get("origin") == self._node.name.encode():
+            if session in self.waiting and fields.get("origin") == self._node.name.encode() and fields.get("identity"):
                 self._delivered.setdefault(session, set()).add(f"{name}/{fields.get('identity', b'').decode()}")
 
     async def missing(self, topic: str, offset: int) -> AsyncGenerator[list[Message], None]:

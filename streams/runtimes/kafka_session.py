@@ -8,6 +8,7 @@ when it is cheap, not after each record, and a crash between any two steps costs
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -16,8 +17,8 @@ from msgspec import Struct
 from extractors.registry import ModelMissing
 from streams import topics
 from streams.records import Output, SessionEnd, SessionStart
-from streams.runtimes.kafka_wire import Delivery, Emission, Refused, dead_letter, identity_of
-from streams.stages.protocol import Stage
+from streams.runtimes.kafka_wire import Delivery, Emission, Refused, dead_letter, identity_of, is_hypothesis, span_of
+from streams.stages.protocol import Sheds, Stage
 
 CHEAP_STATE_BYTES = 64 * 1024
 """A larger state (the audio of an open utterance) is kept back until it shrinks or the tail grows long."""
@@ -27,6 +28,12 @@ LARGEST_STATE_BYTES = topics.MAX_RECORD_BYTES - 64 * 1024
 """A state that fits no record is never stored: the log is read from further back instead."""
 FAR_BEHIND = 2000
 """Offsets after which the checkpoint of a quiet session is written again, so that a takeover need not read them."""
+
+
+CAUGHT_UP_MS = 500
+"""Records younger than this are not what a stage has to catch up with."""
+MOST_CLOCKS = 64
+"""Utterances of a session whose times are kept: those in work, and some more."""
 
 
 class Owed(Struct, frozen=True):
@@ -89,6 +96,8 @@ class SessionRunner:
         self._heard = dict(base.heard)
         self._owed = base.owed
         self._tail: list[Delivery] = []
+        self._clocks: dict[tuple[str, int], tuple[tuple[str, int], ...]] = {}
+        self._caught_up = False
         self._due, self._due_bytes = node.every, node.every_bytes
         self._broken: str | None = None
         self._time_ms = base.time_ms
@@ -121,6 +130,7 @@ class SessionRunner:
         if not fresh:
             return owed
         self._time_ms = max(self._time_ms, fresh[-1].time_ms)
+        self._press(int(time.time() * 1000) - fresh[0].time_ms)
         try:
             emissions = self._refuse_all(fresh, self._broken) if self._broken else self._attempt(fresh)
         except ModelMissing:
@@ -128,8 +138,7 @@ class SessionRunner:
         except Exception as error:  # the stage cannot even be rebuilt: every record from here on is refused
             self._broken = f"the session cannot go on: {type(error).__name__}: {error}"
             emissions = self._refuse_all(fresh, self._broken)
-        clock = (*(fresh[-1].clock or (("ingest", fresh[-1].time_ms),)),)
-        return owed + [msgspec.structs.replace(emission, clock=clock) for emission in emissions if not self._was_delivered(emission)]
+        return owed + [msgspec.structs.replace(emission, clock=self._clock_of(emission, fresh[-1])) for emission in emissions if not self._was_delivered(emission)]
 
     def tick(self, now_ms: int, progress: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Checkpoint | None, list[Emission]]:
         """A deadline of a live session, in milliseconds of any clock that does not go back: what the stage sends because
@@ -204,7 +213,25 @@ class SessionRunner:
             if delivery.number <= self._heard.get(source, -1):
                 return False
             self._heard[source] = delivery.number
+        span = span_of(delivery.record)
+        if span and delivery.clock:
+            self._clocks[span] = delivery.clock
+            if len(self._clocks) > MOST_CLOCKS:
+                del self._clocks[next(iter(self._clocks))]
         return True
+
+    def _press(self, lag_ms: int) -> None:
+        """Tell a stage that can do with less how far behind it is. A session that was taken over first catches up: what
+        waits then is no sign of too much load, and everything in it is worked off as if nothing had happened."""
+        self._caught_up = self._caught_up or lag_ms < CAUGHT_UP_MS
+        stage = None if self._broken or self._closed or not self.live else self._open()
+        if isinstance(stage, Sheds):
+            stage.pressed(lag_ms if self._caught_up else 0)
+
+    def _clock_of(self, emission: Emission, last: Delivery) -> tuple[tuple[str, int], ...]:
+        """When which stage passed on what `emission` was made of: the record about the same utterance, else the last one."""
+        span = span_of(emission.record)
+        return (span and self._clocks.get(span)) or last.clock or (("ingest", last.time_ms),)
 
     def _attempt(self, fresh: list[Delivery]) -> list[Emission]:
         try:
@@ -288,8 +315,8 @@ class SessionRunner:
     def _emit(self, outputs: Iterable[Output]) -> list[Emission]:
         emissions: list[Emission] = []
         for record in outputs:
-            self._emitted += 1
-            number = self._emitted if self._node.numbered else -1
+            self._emitted += not is_hypothesis(record)  # how many of them come depends on the load
+            number = self._emitted if self._node.numbered and not is_hypothesis(record) else -1
             identity = identity_of(record, self._node.name, self._emitted)
             emissions += [Emission(topic, self.session, record, identity, number) for topic in topics.topics_of(record, self._node.writes)]
         return emissions

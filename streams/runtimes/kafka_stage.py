@@ -38,6 +38,7 @@ from streams.runtimes.kafka_wire import (
     Refused,
     dead_letter,
     headers_of,
+    is_hypothesis,
     media_headers,
     parse,
     with_latency,
@@ -216,7 +217,9 @@ class StageWorker:
                 refused.append(dead_letter(self._node.name, message.topic, part.number, message.offset, session, str(reason), message.value or b""))
         await self._table.written(part.number)
         # A stage that runs a large model passes on what it has of each session: the next one takes a while.
-        pieces = [{session: deliveries} for session, deliveries in work.items()] if self._spec.batch > 1 else [work]
+        # What is final goes before hypotheses.
+        order = sorted(work.items(), key=lambda item: all(is_hypothesis(delivery.record) for delivery in item[1]))
+        pieces = [{session: deliveries} for session, deliveries in order] if self._spec.batch > 1 else [work]
         await self._deliver(part, refused)
         for piece in pieces:
             await self._deliver(part, await asyncio.get_running_loop().run_in_executor(self._pool, part.advance, piece))

@@ -13,7 +13,17 @@ from msgspec import Struct
 
 from fusion.events import EmotionEvent
 from streams import topics
-from streams.records import SCHEMA_VERSION, Alert, DeadLetter, Output, SessionEnd, SessionStart, Watermark
+from streams.records import (
+    SCHEMA_VERSION,
+    Alert,
+    DeadLetter,
+    Output,
+    SessionEnd,
+    SessionStart,
+    SpeechCueRecord,
+    Utterance,
+    Watermark,
+)
 
 Headers = list[tuple[str, bytes]]
 _MAJOR = SCHEMA_VERSION.split(".")[0]
@@ -107,14 +117,33 @@ def media_headers(origin: str) -> Headers:
 
 def identity_of(record: Output, stage: str, number: int) -> str:
     """Name of an output that survives a crash: an event or alert by id and revision, what there is once by its kind,
-    a watermark of several inputs by what it says, everything else by its place."""
+    a watermark of several inputs by what it says, everything else by its place. A hypothesis has none: it may come twice
+    or not at all, and whoever takes it knows by its number that it is not newer."""
     if isinstance(record, EmotionEvent | Alert):
         return f"{record.id}.{record.revision}"
+    if is_hypothesis(record):
+        return ""
     if isinstance(record, SessionStart | SessionEnd):
         return f"{stage}.{'start' if isinstance(record, SessionStart) else 'end'}"
     if isinstance(record, Watermark) and not record.source:
         return f"{stage}.read.{record.media_ms}"
     return f"{stage}.{number}"
+
+
+def is_hypothesis(record: Output) -> bool:
+    """Whether the record is about an utterance that is still open: a stage may leave it out."""
+    return isinstance(record, Utterance | SpeechCueRecord) and record.partial > 0
+
+
+def span_of(record: Output) -> tuple[str, int] | None:
+    """Participant and start of the utterance that the record is about."""
+    if isinstance(record, Utterance):
+        return record.participant, record.start_ms
+    if isinstance(record, SpeechCueRecord):
+        return record.participant, record.cues.start_ms
+    if isinstance(record, EmotionEvent) and record.kind == "utterance":
+        return record.participant, record.start_ms
+    return None
 
 
 def dead_letter(stage: str, topic: str, partition: int, offset: int, session: str | None, reason: str, value: bytes) -> Emission:

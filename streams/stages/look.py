@@ -14,10 +14,15 @@ from extractors.errors import InputError
 from extractors.face.analyse import FaceAnalyser
 from streams.policy import UNJOINED_FACES
 from streams.records import Decision, FaceCueRecord, Output, SessionEnd, SessionStart, SourceEnd, VideoFrame, Watermark
+from streams.runtimes.counters import count
 from streams.stages.segment import WATERMARK_STEP_MS
 
 Depth = Literal["express", "observe"]
 """How far a face is read: up to its expression, or action units and pose without any emotion label."""
+
+
+_THINNED = ((1000, 2), (3000, 4), (10_000, 8))
+"""From so many milliseconds behind on, one picture in so many is looked at: pictures give way first."""
 
 
 class _SourceState(Struct):
@@ -49,6 +54,7 @@ class LookStage:
         self._max_faces = max_faces
         owners = {person.video: person.id for person in start.participants if person.video}
         self._sources: dict[str, _Source] = {}
+        self._keep_one_in = 1
         for source in start.video_sources:
             decision = start.decisions.get(owners.get(source, UNJOINED_FACES))
             self._sources[source] = _Source(_depth(decision))
@@ -70,6 +76,10 @@ class LookStage:
 
     def flush(self) -> Iterable[Output]:
         return [output for name, source in self._sources.items() for output in self._end(name, source, source.last_ms)]
+
+    def pressed(self, lag_ms: int) -> None:
+        """How long the oldest picture in hand has waited (see `streams.stages.protocol.Sheds`)."""
+        self._keep_one_in = max((one_in for limit, one_in in _THINNED if lag_ms >= limit), default=1)
 
     def snapshot(self) -> bytes:
         states = {
@@ -96,7 +106,10 @@ class LookStage:
             return []
         source.last_seq, source.last_ms = frame.seq, frame.media_ms
         outputs: list[Output] = []
-        if source.depth is not None:
+        if source.depth is not None and frame.seq % self._keep_one_in:
+            count("pictures_thinned_total")
+            outputs.append(Watermark(self._session, frame.source, "look", source.watermark_ms))  # one record for a picture, always
+        elif source.depth is not None:
             if source.analyser is None:
                 source.analyser = FaceAnalyser(max_faces=self._max_faces)
             faces = source.analyser.process(picture(frame), frame.media_ms, source.depth)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from streams.records import Output
 
@@ -27,3 +27,12 @@ class Stage(Protocol):
     def snapshot(self) -> bytes: ...
 
     def restore(self, state: bytes) -> None: ...
+
+
+@runtime_checkable
+class Sheds(Protocol):
+    """A stage that does less in a live session that it cannot keep up with. What is final is never left out."""
+
+    def pressed(self, lag_ms: int) -> None:
+        """How long the oldest record of the next `feed_many` has waited, in milliseconds; 0 while a worker that has taken
+        a session over still catches up: the records that wait then are no sign of too much load."""

@@ -273,3 +273,35 @@ def test_public_records_carry_cloudevents_attributes() -> None:
     assert headers["ce_specversion"] == "1.0" and headers["content-type"] == "application/json"
     assert headers["ce_id"] == "segment.media.audio.0.1" and headers["ce_source"] == "affectstream/segment"
     assert headers["ce_type"] == "affectstream.dead_letter.v1" and headers["ce_subject"] == "s"
+
+
+class Guesses(Words):
+    """Also gives out the open word after a chunk. `shown`: after which chunks; with a busy stage they are others each time."""
+
+    def __init__(self, start: SessionStart, shown: frozenset[int]) -> None:
+        super().__init__(start)
+        self.shown = shown
+
+    def feed(self, record: Any) -> Iterable[Any]:
+        outputs = list(super().feed(record))
+        if isinstance(record, AudioChunk) and self.open and record.seq in self.shown:
+            outputs.append(Utterance(self.start.session, "a", "a", self.index, self.read - len(self.open), self.read, self.open, partial=len(self.open)))
+        return outputs
+
+
+@given(payloads, st.frozensets(st.integers(0, 12)), st.frozensets(st.integers(0, 12)), st.data())
+def test_hypotheses_that_come_or_not_leave_what_is_final_alone(parts: list[bytes], shown: frozenset[int], again: frozenset[int], data: st.DataObject) -> None:
+    def runner(which: frozenset[int], delivered: set[str]) -> SessionRunner:
+        guessing = Node("segment", ("utterances",), lambda start: Guesses(start, which), lambda start: frozenset({"media.audio"}))
+        return SessionRunner(guessing, base_of(log), delivered)
+
+    log = log_of(parts)
+    first = runner(shown, set())
+    written = [emission for delivery in log[: data.draw(st.integers(0, len(log)))] for emission in first.take([delivery])]
+    second = runner(again, {f"{emission.topic}/{emission.identity}" for emission in written if emission.identity})
+    written += [emission for delivery in log for emission in second.take([delivery])]
+    final = [emission for emission in written if emission.identity]
+    assert [(*one, emission.number) for one, emission in zip(bytes_of(final), final, strict=True)] == [
+        (*one, emission.number) for one, emission in zip(bytes_of(straight(log)), straight(log), strict=True)
+    ]
+    assert all(emission.number == -1 and emission.record.partial for emission in written if not emission.identity)

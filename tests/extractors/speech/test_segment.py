@@ -19,6 +19,7 @@ from .voices import chunks, voice
 pytestmark = pytest.mark.skipif(registry.installed("silero-vad").problem is not None, reason="silero-vad is not installed")
 
 PARTIALS = SegmentOptions(partial_every_ms=500)
+BOTH = SegmentOptions(partial_every_ms=500, partial_at_pause=True)
 
 
 @lru_cache(maxsize=32)
@@ -107,8 +108,33 @@ def test_partial_hypotheses_come_at_steps_of_media_time() -> None:
         pieces = [piece for piece in found if piece.index == index]
         assert pieces[-1].partial == 0 and {piece.start_sample for piece in pieces} == {pieces[-1].start_sample}
         assert [piece.partial for piece in pieces[:-1]] == list(range(1, len(pieces)))
-        for piece in pieces[:-1]:
-            assert 0 <= piece.end_ms - piece.start_ms - 500 * piece.partial < 32
+        steps = [(piece.end_ms - piece.start_ms) // 500 for piece in pieces[:-1]]
+        assert all(a < b for a, b in zip(steps, steps[1:], strict=False)) and all(step >= piece.partial for step, piece in zip(steps, pieces, strict=False))
+
+
+def test_a_hypothesis_at_a_pause_is_the_utterance_that_follows_if_the_pause_goes_on() -> None:
+    found = run(conversation(), [160], SegmentOptions(partial_at_pause=True))
+    complete = [piece for piece in found if not piece.partial]
+    assert [key(piece) for piece in run(conversation(), [160])] == [key(piece) for piece in complete]
+    for piece in complete:
+        offered = [other for other in found if other.index == piece.index and other.partial]
+        assert offered and [other.partial for other in offered] == list(range(1, len(offered) + 1))
+        last = offered[-1]
+        assert (last.start_sample, last.end_sample, last.speech_probability) == (piece.start_sample, piece.end_sample, piece.speech_probability)
+        assert np.array_equal(last.pcm, piece.pcm)
+
+
+def test_a_hypothesis_at_a_pause_comes_while_the_pause_may_still_end() -> None:
+    segmenter, options = Segmenter(SegmentOptions(partial_at_pause=True)), SegmentOptions()
+    gained = []
+    offered: dict[int, int] = {}
+    for chunk in chunks(conversation(), [FRAME]):
+        for piece in segmenter.push(chunk):
+            if piece.partial:
+                offered[piece.index] = segmenter.next_sample
+            elif piece.index in offered:
+                gained.append((segmenter.next_sample - offered[piece.index]) // 16)
+    assert gained and all(abs(value - (options.min_silence_ms - options.pad_ms)) <= 32 for value in gained)
 
 
 def test_no_utterance_starts_before_what_was_declared_read() -> None:
@@ -127,7 +153,7 @@ def test_no_utterance_starts_before_what_was_declared_read() -> None:
 @given(st.integers(0, 8 * RATE), st.booleans())
 def test_a_crash_anywhere_changes_nothing(at: int, with_audio: bool) -> None:
     pcm = conversation()
-    first = Segmenter(PARTIALS)
+    first = Segmenter(BOTH)
     before = list(first.push(pcm[:at]))
     state = first.snapshot(include_audio=with_audio)
     assert with_audio or len(state) < 8_000
@@ -135,7 +161,7 @@ def test_a_crash_anywhere_changes_nothing(at: int, with_audio: bool) -> None:
     second.restore(state)
     assert second.next_sample == (min(at, len(pcm)) if with_audio else second.resume_sample)
     after = list(second.push(pcm[second.next_sample :])) + list(second.flush())
-    assert [key(p) for p in before + after] == [key(p) for p in run(pcm, [512], PARTIALS)]
+    assert [key(p) for p in before + after] == [key(p) for p in run(pcm, [512], BOTH)]
 
 
 def test_memory_is_bounded_by_the_longest_utterance() -> None:
