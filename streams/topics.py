@@ -19,10 +19,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 from msgspec import Struct
 
-from extractors.errors import AffectstreamError, InputError
+from extractors.errors import AffectstreamError
 from fusion.events import EmotionEvent
 from streams.records import TOPICS, Alert, AlertAcknowledged, FusedEvent, Output, Record, Topic, decode, encode
-from streams.runtimes.kafka_security import Security, answer
+from streams.runtimes.kafka_security import Security, reach
 
 TABLE: dict[str, Topic] = {topic.name: topic for topic in TOPICS}
 DEAD_LETTERS = "dead-letters"
@@ -123,11 +123,7 @@ STATE_SETTINGS = {"max.message.bytes": str(MAX_RECORD_BYTES), "cleanup.policy": 
 
 
 async def _admin(bootstrap: str, patience: float, security: Security) -> AIOKafkaAdminClient:
-    until = time.monotonic() + patience
-    while (reason := await answer(bootstrap, security)) is not None:
-        if time.monotonic() > until:
-            raise InputError("no Kafka broker answers", where=reason, cure="start it, or correct --bootstrap")
-        await asyncio.sleep(1.0)
+    await reach(bootstrap, security, patience)
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, **security.client())
     try:
         await admin.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -13,15 +14,15 @@ import click
 import msgspec
 
 from extractors.errors import InputError
-
-bootstrap_option = click.option("--bootstrap", metavar="HOST:PORT[,…]", help="Kafka bootstrap servers.")
-namespace_option = click.option("--namespace", default="", help="Stands in front of every topic and group name.")
+from streams.commands.broker import bootstrap_option, kafka_config_option, namespace_option
+from streams.runtimes.kafka_security import Security
 
 
 @click.command()
 @click.option("--stages", default="all", show_default=True, help="all, or some of segment,hear,look,fuse,alert (all: alert where there are --rules).")
 @bootstrap_option
 @namespace_option
+@kafka_config_option
 @click.option("--partitions", type=click.IntRange(1, 1000), default=8, show_default=True, help="Partitions of every topic; the same for all workers.")
 @click.option("--replication", type=click.IntRange(1, 9), default=1, show_default=True, help="Replication of topics that do not exist yet.")
 @click.option("--state-dir", type=click.Path(path_type=Path, file_okay=False), help="Where the tables lie (default: the user's state folder).")
@@ -30,8 +31,8 @@ namespace_option = click.option("--namespace", default="", help="Stands in front
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the speech model runs.")
 @click.option("--rules", metavar="FILE|default", help="Alert rules for the stage alert: YAML (`affectstream alerts`), or the rules that come with it.")
 def worker(
-    stages: str, bootstrap: str | None, namespace: str, partitions: int, replication: int, state_dir: Path | None, model_profile: str, threads: int,
-    device: Literal["cpu", "cuda"], rules: str | None,
+    stages: str, bootstrap: str | None, namespace: str, kafka_config: Security, partitions: int, replication: int, state_dir: Path | None,
+    model_profile: str, threads: int, device: Literal["cpu", "cuda"], rules: str | None,
 ) -> int:
     """Run stages of the topology as Faust workers on Kafka until SIGTERM. Add workers to scale; a killed one loses nothing."""
     from streams.alerts.rules import DEFAULT, load
@@ -45,7 +46,9 @@ def worker(
             raise InputError(f"no stage is called {name}", where="--stages", cure=f"use all or some of {','.join(STAGES)}")
     if "alert" in names and not judged:
         raise InputError("the stage alert has no rules", where="--rules", cure="give --rules FILE, or --rules default")
-    config = WorkerConfig(namespace=namespace, partitions=partitions, replication=replication, state_dir=str(state_dir) if state_dir else None)
+    config = WorkerConfig(
+        namespace=namespace, partitions=partitions, replication=replication, state_dir=str(state_dir) if state_dir else None, security=kafka_config,
+    )
     _check_gpu(device)
     resources = Resources(Options(profile=model_profile, rules=judged), threads=threads, device=device)
     if "hear" in names:
@@ -56,6 +59,7 @@ def worker(
 @click.command()
 @bootstrap_option
 @namespace_option
+@kafka_config_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback unless you open it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--audiosocket-port", type=click.IntRange(0, 65535), help="Also listen for Asterisk AudioSocket connections (TCP).")
@@ -65,8 +69,8 @@ def worker(
 @click.option("--events", type=click.Path(path_type=Path, dir_okay=False), help="Without --bootstrap: write events here as JSON Lines (default: standard output).")
 @click.option("--rules", "alert_rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
 def gateway(
-    bootstrap: str | None, namespace: str, host: str, port: int, audiosocket_port: int | None, settings: Path | None, policy: Path | None,
-    model_profile: str, events: Path | None, alert_rules: Path | None,
+    bootstrap: str | None, namespace: str, kafka_config: Security, host: str, port: int, audiosocket_port: int | None, settings: Path | None,
+    policy: Path | None, model_profile: str, events: Path | None, alert_rules: Path | None,
 ) -> None:
     """Take live calls in: own WebSocket protocol, Twilio, Genesys AudioHook, FreeSWITCH, Asterisk AudioSocket, and a capture page.
 
@@ -74,44 +78,86 @@ def gateway(
     subscriptions (/v1/events) are on the same address; off loopback they need the token of the settings.
     """
     from streams import policy as policies
+    from streams.alerts.rules import load as load_rules
 
     rules = policies.load(policy)
-    asyncio.run(_gateway(bootstrap, namespace, host, port, audiosocket_port, _settings(settings), rules, model_profile, events, alert_rules))
+    judged = load_rules(alert_rules) if alert_rules else ()
+    serving = Serving(_settings(settings), rules, judged, host, port, audiosocket_port)
+    if bootstrap:
+        asyncio.run(_gateway_on_kafka(serving, bootstrap, namespace, kafka_config))
+    else:
+        asyncio.run(_gateway_alone(serving, model_profile, events))
 
 
-async def _gateway(
-    bootstrap: str | None, namespace: str, host: str, port: int, audiosocket_port: int | None, settings: Any, rules: Any, profile: str, events: Path | None,
-    alert_rules: Path | None,
-) -> None:
-    from streams.alerts.rules import load as load_rules
-    from streams.commands.serve import LOOPBACK, gateway_app
+class Serving(msgspec.Struct, frozen=True):
+    """What a gateway serves, to whom and where; `settings` are GatewaySettings, `judged` the alert rules."""
+
+    settings: Any
+    policy: Any
+    judged: Any
+    host: str
+    port: int
+    audiosocket_port: int | None
+
+    async def run(self, gateway: Any, feed: Any) -> None:
+        """Until a signal. The dashboard is there for who is on this machine, or has the token."""
+        from streams.commands.serve import LOOPBACK, gateway_app
+        from streams.ingest.gateway.server import run
+
+        shown = self.shown(LOOPBACK)
+        pages = "dashboard: /, " if shown else "no dashboard: set a token in --settings; "
+        click.echo(f"gateway on http://{self.host}:{self.port} ({pages}capture page: /capture, health: /healthz)", err=True)
+        app = gateway_app(gateway, feed, self.settings.token) if shown else None
+        await run(gateway, self.host, self.port, audiosocket_port=self.audiosocket_port, app=app)
+
+    def shown(self, loopback: tuple[str, ...]) -> bool:
+        return self.host in loopback or bool(self.settings.token)
+
+
+async def _gateway_on_kafka(serving: Serving, bootstrap: str, namespace: str, security: Security) -> None:
+    from streams.commands.serve import LOOPBACK
     from streams.ingest.gateway.registry import Gateway
-    from streams.ingest.gateway.server import run
-    from streams.ingest.gateway.sinks import EmbeddedSink, KafkaSink
+    from streams.ingest.gateway.sinks import KafkaSink
     from streams.runtimes.kafka_client import MediaPublisher
+    from streams.runtimes.kafka_security import reach, silence
+    from streams.subscriptions.feed import Feed
+    from streams.subscriptions.log import AlertPublisher, LogFeed
+
+    await reach(bootstrap, security)
+    alerts = AlertPublisher(bootstrap, namespace=namespace, **security.client())
+    feed = Feed(rules=serving.judged, on_alert=alerts.send)
+    publisher = MediaPublisher(bootstrap, namespace=namespace, **security.client())
+    gateway = Gateway(KafkaSink(publisher), serving.settings, serving.policy)
+
+    async def end_without_broker() -> None:
+        """Calls cannot be closed on a broker that is gone: an operator who wants the process to end is not kept waiting."""
+        await gateway.closing.wait()
+        await silence(bootstrap, security)
+        click.echo("affectstream: the broker does not answer: the gateway ends, its calls have no end on the log", err=True)
+        os._exit(1)
+
+    leaving = asyncio.create_task(end_without_broker())
+    parts = [LogFeed(feed, bootstrap, namespace=namespace, security=security).run()] if serving.shown(LOOPBACK) else []
+    if parts and serving.judged:
+        parts.append(alerts.run())
+    async with publisher:
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            await serving.run(gateway, feed)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    leaving.cancel()
+
+
+async def _gateway_alone(serving: Serving, profile: str, events: Path | None) -> None:
+    from streams.ingest.gateway.registry import Gateway
+    from streams.ingest.gateway.sinks import EmbeddedSink
     from streams.subscriptions.feed import Feed
     from streams.topology import Options, Resources
 
-    shown = host in LOOPBACK or bool(settings.token)
-    judged = load_rules(alert_rules) if alert_rules else ()
-    pages = "dashboard: /, " if shown else "no dashboard: set a token in --settings; "
-    click.echo(f"gateway on http://{host}:{port} ({pages}capture page: /capture, health: /healthz)", err=True)
-    if bootstrap:
-        from streams.subscriptions.log import AlertPublisher, LogFeed
-
-        alerts = AlertPublisher(bootstrap, namespace=namespace)
-        feed = Feed(rules=judged, on_alert=alerts.send)
-        async with MediaPublisher(bootstrap, namespace=namespace) as publisher:
-            gateway = Gateway(KafkaSink(publisher), settings, rules)
-            parts = [LogFeed(feed, bootstrap, namespace=namespace).run(), *([alerts.run()] if judged else [])] if shown else []
-            tasks = [asyncio.create_task(part) for part in parts]
-            try:
-                await run(gateway, host, port, audiosocket_port=audiosocket_port, app=gateway_app(gateway, feed, settings.token) if shown else None)
-            finally:
-                for task in tasks:
-                    task.cancel()
-        return
-    feed = Feed(rules=judged)
+    feed = Feed(rules=serving.judged)
     resources = Resources(Options(profile=profile))
     resources.speech.warm_up()
     encoder = msgspec.json.Encoder(order="deterministic")
@@ -123,8 +169,7 @@ async def _gateway(
         feed.event(event)
 
     sink = EmbeddedSink(resources, emit, on_start=feed.open, on_end=feed.end, on_record=feed.record)
-    gateway = Gateway(sink, settings, rules)
-    await run(gateway, host, port, audiosocket_port=audiosocket_port, app=gateway_app(gateway, feed, settings.token) if shown else None)
+    await serving.run(Gateway(sink, serving.settings, serving.policy), feed)
 
 
 @click.command()

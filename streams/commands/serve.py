@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from extractors.errors import InputError
+from streams.commands.broker import kafka_config_option
+from streams.runtimes.kafka_security import Security, reach
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -26,6 +28,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--media", type=click.Path(path_type=Path, exists=True), multiple=True, help="Folder of the recordings, for playback (repeatable).")
 @click.option("--bootstrap", metavar="HOST:PORT[,…]", help="Follow live calls on Kafka.")
 @click.option("--namespace", default="", help="Stands in front of every topic name.")
+@kafka_config_option
 @click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
 @click.option("--webhook", multiple=True, metavar="URL", help="Send alerts there, signed with --webhook-secret (repeatable).")
 @click.option("--webhook-secret", help="Secret of the signature (better in AFFECTSTREAM_DASHBOARD_WEBHOOK_SECRET).")
@@ -33,7 +36,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--token", help="Secret that visitors and clients must give (better in AFFECTSTREAM_DASHBOARD_TOKEN); needed off loopback.")
 def dashboard(
-    results: Path | None, media: tuple[Path, ...], bootstrap: str | None, namespace: str, rules: Path | None, webhook: tuple[str, ...],
+    results: Path | None, media: tuple[Path, ...], bootstrap: str | None, namespace: str, kafka_config: Security, rules: Path | None, webhook: tuple[str, ...],
     webhook_secret: str | None, host: str, port: int, token: str | None,
 ) -> None:
     """Look at calls: finished replays from --dir, live ones from --bootstrap, or both; with the subscription API under /v1/."""
@@ -50,7 +53,7 @@ def dashboard(
     if bootstrap and judged:
         from streams.subscriptions.log import AlertPublisher
 
-        publisher = AlertPublisher(bootstrap, namespace=namespace)
+        publisher = AlertPublisher(bootstrap, namespace=namespace, **kafka_config.client())
 
     # Old recordings are judged for the page, but nobody is called out of bed for them.
     archived = threading.Event()
@@ -70,19 +73,23 @@ def dashboard(
     listener = listen(host, port, token)
     click.echo(f"dashboard on {address(listener, host)} (Ctrl-C ends it)", err=True)
     try:
-        asyncio.run(_serve(feed, listener, token, bootstrap, namespace, publisher))
+        asyncio.run(_serve(feed, listener, token, bootstrap, namespace, publisher, kafka_config))
     finally:
         sender.close()
 
 
-async def _serve(feed: Any, listener: socket.socket, token: str | None, bootstrap: str | None, namespace: str, publisher: Any) -> None:
+async def _serve(
+    feed: Any, listener: socket.socket, token: str | None, bootstrap: str | None, namespace: str, publisher: Any, security: Security,
+) -> None:
+    if bootstrap:
+        await reach(bootstrap, security, 10.0)
     server = _server(feed, token)
     tasks = [asyncio.create_task(server.serve([listener]))]
     if bootstrap:
         from streams.subscriptions.log import LogFeed
 
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line below
-        tasks += [asyncio.create_task(part.run()) for part in (LogFeed(feed, bootstrap, namespace=namespace), publisher) if part is not None]
+        tasks += [asyncio.create_task(part.run()) for part in (LogFeed(feed, bootstrap, namespace=namespace, security=security), publisher) if part is not None]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import platformdirs
 from faust.exceptions import ConsistencyError
@@ -22,6 +22,7 @@ from extractors.errors import AffectstreamError
 from streams import topics
 from streams.records import SessionStart
 from streams.runtimes.kafka_config import Spec, WorkerConfig, state_topic
+from streams.runtimes.kafka_security import silence
 from streams.runtimes.kafka_stage import StageWorker
 
 __all__ = ["WorkerConfig", "run_worker"]
@@ -70,16 +71,12 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    await topics.create(
-        bootstrap, partitions=config.partitions, namespace=config.namespace, replication=config.replication,
-        state_topics=[state_topic(spec, config) for spec in stages],
-    )
-    written = {topic for spec in graph for topic in spec.writes}
-    workers = [
-        StageWorker(spec, bootstrap, config, resources, state_dir, partial(expected, spec, graph), frozenset(spec.reads) - written) for spec in stages
-    ]
-    await asyncio.gather(*(worker.start() for worker in workers))
     stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+    starting = asyncio.ensure_future(_start(stages, bootstrap, config, resources, graph, state_dir))
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():  # nothing is in hand that a goodbye would be for, and the broker may never answer
+        _exit(0)
+    workers = await starting
     watched: list[asyncio.Future[Any]] = [stopping]
     for worker in workers:
         watched += [worker.failed, asyncio.ensure_future(worker.app.wait_until_stopped())]
@@ -91,16 +88,44 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
         if any(isinstance(reason, ConsistencyError) for reason in reasons.values()):
             log.critical("the local tables are ahead of the broker's: remove %s, they are built again from the broker", state_dir)
         errors = [worker.failed.result() for worker in workers if worker.failed.done()]
-        logging.shutdown()
-        os._exit(2 if errors and isinstance(errors[0], AffectstreamError) else 1)
-    await asyncio.gather(*(worker.stop() for worker in workers))
+        _exit(2 if errors and isinstance(errors[0], AffectstreamError) else 1)
+    leaving: asyncio.Future[Any] = asyncio.gather(*(worker.stop() for worker in workers))
+    silent: asyncio.Future[Any] = asyncio.ensure_future(silence(bootstrap, config.security))
+    await asyncio.wait({leaving, silent}, return_when=asyncio.FIRST_COMPLETED)
+    if not leaving.done():
+        log.critical("the broker does not answer: the worker ends without committing; whoever goes on starts from what is stored")
+        _exit(1)
+    silent.cancel()
+    await leaving
     return 0
+
+
+async def _start(
+    stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, resources: Any, graph: Sequence[Spec], state_dir: Path,
+) -> list[StageWorker]:
+    await topics.create(
+        bootstrap, partitions=config.partitions, namespace=config.namespace, replication=config.replication, security=config.security,
+        state_topics=[state_topic(spec, config) for spec in stages],
+    )
+    written = {topic for spec in graph for topic in spec.writes}
+    workers = [
+        StageWorker(spec, bootstrap, config, resources, state_dir, partial(expected, spec, graph), frozenset(spec.reads) - written) for spec in stages
+    ]
+    await asyncio.gather(*(worker.start() for worker in workers))
+    return workers
+
+
+def _exit(status: int) -> NoReturn:
+    """End the process at once: threads, tables and clients are left as they are."""
+    logging.shutdown()
+    os._exit(status)
 
 
 def run_worker(
     stages: Sequence[Spec], bootstrap: str, config: WorkerConfig | None = None, *, resources: Any = None, graph: Sequence[Spec] | None = None,
 ) -> int:
-    """Run `stages` until SIGTERM or SIGINT; 0 when they ended in good order.
+    """Run `stages` until SIGTERM or SIGINT; 0 when they ended in good order, 1 where the broker was away by then and no
+    goodbye could be said.
 
     `graph` is the whole topology (default: `stages`), `resources` what the stages share. Raises `TopicError` where the
     topics on the broker do not fit the configuration. A stage that cannot go on ends the process at once (status 2 where

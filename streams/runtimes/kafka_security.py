@@ -17,9 +17,11 @@ is read when a connection is made.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import os
 import ssl
+import time
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +32,8 @@ from msgspec import Struct
 from extractors.errors import InputError
 
 OPTION = "--kafka-config"
+SILENCE_S = 6.0
+"""A broker that says nothing for so long is taken for gone by a process that wants to end."""
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "sasl_plain_password_file")
 
 
@@ -143,6 +147,25 @@ def load(file: Path) -> Security:
         raise InputError("the Kafka settings cannot be used", where=f"{file}: {error}", cure="see docs/operations.md") from error
     security.check(str(file))
     return security
+
+
+async def reach(bootstrap: str, security: Security, patience: float = 30.0) -> None:
+    """Returns when a broker answers; asks again for `patience` seconds, then raises `InputError`."""
+    until = time.monotonic() + patience
+    while (reason := await answer(bootstrap, security)) is not None:
+        if time.monotonic() > until:
+            raise InputError("no Kafka broker answers", where=reason, cure="start it, or correct --bootstrap")
+        await asyncio.sleep(1.0)
+
+
+async def silence(bootstrap: str, security: Security, seconds: float = SILENCE_S) -> None:
+    """Returns when no broker has answered for `seconds`: for a process that ends and has something to say goodbye to."""
+    heard = time.monotonic()
+    while time.monotonic() - heard < seconds:
+        with contextlib.suppress(InputError):
+            if await answer(bootstrap, security, 2.0) is None:
+                heard = time.monotonic()
+        await asyncio.sleep(1.0)
 
 
 async def answer(bootstrap: str, security: Security, timeout_s: float = 5.0) -> str | None:

@@ -26,8 +26,8 @@ STOP_DEADLINE_S = 20
 @dataclass(frozen=True)
 class Broker:
     """A running broker. `engine` are worker settings it needs, `fetch_wait_ms` the longest a fetch may sleep (for one
-    that does not wake fetches when data arrives), `idempotence` whether it can number a producer's records; `restart` kills
-    it and starts it on the same data after so many seconds."""
+    that does not wake fetches when data arrives), `idempotence` whether it can number a producer's records; `kill` ends it
+    with SIGKILL, `restart` does that and starts it on the same data after so many seconds."""
 
     kind: str
     bootstrap: str
@@ -35,6 +35,7 @@ class Broker:
     fetch_wait_ms: int | None = None
     idempotence: bool = True
     restart: Callable[[float], None] | None = None
+    kill: Callable[[], None] | None = None
 
 
 class Unavailable(Exception):
@@ -157,15 +158,18 @@ def kafka(folder: Path, settings: str = "") -> Iterator[Broker]:
             running.append(process)
             _wait(process, bootstrap, log)
 
-        def restart(pause_s: float) -> None:
+        def kill() -> None:
             running[-1].kill()
             running[-1].wait()
+
+        def restart(pause_s: float) -> None:
+            kill()
             time.sleep(pause_s)
             run()
 
         running: list[subprocess.Popen[bytes]] = []
         run()
-        yield Broker("kafka", bootstrap, restart=restart)
+        yield Broker("kafka", bootstrap, restart=restart, kill=kill)
 
 
 @contextmanager

@@ -58,7 +58,7 @@ class Gateway:
         self.calls: dict[str, LiveCall] = {}
         self.sessions: dict[str, CallSession] = {}
         self.attended: dict[asyncio.Task[None], asyncio.Event] = {}  # connections of the own protocol, and how to call them off
-        self._closing = False
+        self.closing = asyncio.Event()
         self._signatures: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, protocol.Ended | None] = OrderedDict()
 
@@ -77,7 +77,7 @@ class Gateway:
     def admit(self, session: CallSession, name: str, *, rename: bool) -> str:
         """Enter a call under `name`, or with `rename` under a name made of it where it is taken: two calls under one id would
         be taken for one. Raises `Busy`, or `KeyError` where the name is taken."""
-        if self._closing or len(self.sessions) >= self.settings.max_sessions:
+        if self.closing.is_set() or len(self.sessions) >= self.settings.max_sessions:
             self.counters["sessions_refused"] += 1
             raise Busy
         if name in self.sessions or name in self._ended:
@@ -129,7 +129,7 @@ class Gateway:
 
     async def close(self) -> None:
         """End all calls and tell their clients: the process stops. Calls that begin now are refused."""
-        self._closing = True
+        self.closing.set()
         for call in list(self.calls.values()):
             if call.expiry:
                 call.expiry.cancel()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
+import threading
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -66,7 +68,13 @@ def server(gateway: Gateway, host: str = "127.0.0.1", port: int = 8000, *, app: 
 
 
 async def run(gateway: Gateway, host: str = "127.0.0.1", port: int = 8000, *, audiosocket_port: int | None = None, app: ASGIApp | None = None) -> None:
-    """Serve until a signal ends it. Raises `InputError` where an address cannot be listened on."""
+    """Serve until a signal ends it. Raises `InputError` where an address cannot be listened on.
+
+    SIGTERM is an end in good order here; SIGINT is raised again when all calls have ended.
+    """
+    # uvicorn raises what it caught again at its end: what comes after it, closing the sink, must not be cut off.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: None)
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(_listen(host, port))
         if audiosocket_port is not None:
