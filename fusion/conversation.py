@@ -1,39 +1,64 @@
 """Dialogue state of each participant: what was shown before, whether this is a shift, and where valence is heading.
 
-Causal: a step sees earlier events of the same participant and nothing else.
+Causal: a step sees earlier events of the same participant and nothing else. `step` is the one definition of a shift: the
+events carry what it says, and `fusion.shifts` runs it over a whole conversation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 from msgspec import Struct
 
 from fusion.models.pool import UNKNOWN
 
+SHIFT_EVENTS = 2
+"""So many labelled events in a row have to show the new expression: one odd utterance is no shift …"""
 SHIFT_MARGIN = 0.2
-"""A new label is a shift at once when it is more probable than the previous one by at least this much …"""
-SHIFT_REPEATS = 2
-"""… or when it wins this many events in a row. Less is noise: the participant is still said to show the previous."""
+"""… and together they have to lead the old expression by this much in probability: a shift on a knife's edge waits."""
 VALENCE_SECONDS = 30.0
 """Time constant of the running valence, a mean in which an event so much media time ago has 1/e of its weight left."""
+TONE_VALENCE = 0.25
+"""A label outside the basic ones is negative or positive from this distance of its valence from zero on."""
+
+Tone = Literal["negative", "neutral", "positive"]
+NEGATIVE = frozenset({"anger", "contempt", "disgust", "fear", "sadness"})
+POSITIVE = frozenset({"happiness"})
+_NEITHER = frozenset({"neutral", "surprise"})
+
+
+def tone(label: str, valence: float | None) -> Tone:
+    """Side of valence that a label stands for; labels outside the basic ones go by `valence` in [-1, 1]."""
+    if label in NEGATIVE or label in POSITIVE:
+        return "negative" if label in NEGATIVE else "positive"
+    if label in _NEITHER or valence is None or abs(valence) < TONE_VALENCE:
+        return "neutral"
+    return "negative" if valence < 0 else "positive"
 
 
 class DialogueState(Struct, frozen=True):
-    """State of one participant. `shown` is the label of the last shift (or the first label); `contender` won the last
-    `repeats` events without being a shift yet."""
+    """State of one participant. `shown` is the label, provisional until it is settled; `tone` its side of valence; `support`
+    and `tone_support` count the labelled events that showed the label and the tone since, up to `SHIFT_EVENTS`. `contender` is the tone, or within one tone the label, of the last `repeats` labelled events;
+    `lead` is their summed lead in probability over what is shown, `votes` their summed probability by label."""
 
     shown: str | None = None
+    tone: Tone = "neutral"
+    support: int = 0
+    tone_support: int = 0
     contender: str | None = None
     repeats: int = 0
+    lead: float = 0.0
+    votes: dict[str, float] = {}
     valence_sum: float = 0.0
     valence_weight: float = 0.0
     at_ms: int = 0
 
 
 class Turn(Struct, frozen=True):
-    """What an event says about its place in the dialogue."""
+    """What an event says about its place in the dialogue. `shift`: this event settles a turn that began `SHIFT_EVENTS` or
+    more labelled events ago (itself counted). `previous`: what was shown before it."""
 
     previous: str | None
     shift: bool
@@ -43,23 +68,56 @@ class Turn(Struct, frozen=True):
 def step(
     state: DialogueState, *, label: str, probabilities: Mapping[str, float], valence: float | None, end_ms: int
 ) -> tuple[Turn, DialogueState]:
-    """Place one event of a participant and give the state after it. ``unknown`` is no statement: it changes no label,
-    makes no shift and does not break a row of repeats; its valence still counts."""
+    """Place one event of a participant and give the state after it.
+
+    ``unknown`` is no statement: it changes no label, makes no shift and does not break a row of repeats; its valence
+    still counts. A label that has shown only once when another one settles was never settled: that is no shift.
+    """
     decay = math.exp(-max(0, end_ms - state.at_ms) / 1000 / VALENCE_SECONDS)
     total = state.valence_sum * decay + (valence or 0.0)
     weight = state.valence_weight * decay + (valence is not None)
-    shown, contender, repeats, shift = state.shown, state.contender, state.repeats, False
+    shown, side, support, tone_support = state.shown, state.tone, state.support, state.tone_support
+    contender, repeats, lead, votes, shift = state.contender, state.repeats, state.lead, state.votes, False
     if label != UNKNOWN:
+        mine = tone(label, valence)
         if shown is None:
-            shown = label
+            shown, side, support, tone_support = label, mine, 1, 1
         elif label == shown:
-            contender, repeats = None, 0
+            support, tone_support = _counted(support), _counted(tone_support)
+            contender, repeats, lead, votes = None, 0, 0.0, {}
         else:
-            repeats = repeats + 1 if contender == label else 1
-            contender = label
-            margin = probabilities.get(label, 0.0) - probabilities.get(shown, 0.0)
-            if round(margin, 4) >= SHIFT_MARGIN or repeats >= SHIFT_REPEATS:
-                shown, contender, repeats, shift = label, None, 0, True
+            key = mine if mine != side else label
+            if key != contender:
+                contender, repeats, lead, votes = key, 0, 0.0, {}
+            repeats += 1
+            lead += _lead(probabilities, valence, label, mine, shown, side)
+            votes = {**votes, label: votes.get(label, 0.0) + probabilities.get(label, 0.0)}
+            if repeats >= SHIFT_EVENTS and round(lead, 4) >= SHIFT_MARGIN:
+                shift = (support if mine == side else tone_support) >= SHIFT_EVENTS
+                tone_support = _counted(tone_support if mine == side else SHIFT_EVENTS)
+                shown, side, support = max(sorted(votes), key=lambda name: votes[name]), mine, SHIFT_EVENTS
+                contender, repeats, lead, votes = None, 0, 0.0, {}
+            elif mine == side:
+                tone_support = _counted(tone_support)
     running = round(total / weight, 4) + 0.0 if weight > 1e-9 else None
-    after = DialogueState(shown, contender, repeats, total, weight, max(state.at_ms, end_ms))
+    after = DialogueState(
+        shown, side, support, tone_support, contender, repeats, lead, votes, total, weight, max(state.at_ms, end_ms)
+    )
     return Turn(state.shown, shift, running), after
+
+
+def _counted(support: int) -> int:
+    """One more, as far as it matters: the state does not grow with the call."""
+    return min(support + 1, SHIFT_EVENTS)
+
+
+def _lead(probabilities: Mapping[str, float], valence: float | None, label: str, mine: Tone, shown: str, side: Tone) -> float:
+    """By how much this event prefers the new expression: tone against tone, within one tone label against label."""
+    if mine == side:
+        return probabilities.get(label, 0.0) - probabilities.get(shown, 0.0)
+    sums = {mine: 0.0, side: 0.0}
+    for name, p in probabilities.items():
+        of = tone(name, valence)
+        if of in sums:
+            sums[of] += p
+    return sums[mine] - sums[side]

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from fusion.events import EmotionEvent
 from fusion.settle import settled
+from fusion.shifts import EmotionShift, ShiftParameters
 from fusion.statistics import mean, trend
 
 BACK_CHANNELS: tuple[str, ...] = (
@@ -40,6 +41,7 @@ class MetricParameters(Struct, frozen=True):
     loudness_method: str = "LUFS of each utterance (BS.1770), mean weighted by its duration"
     valence_weighting: str = "mean weighted by voiced time within the quarter"
     word_source: str = "words of the automatic transcript, per minute of voiced time"
+    shifts: ShiftParameters = ShiftParameters()
 
 
 class UtteranceSpan(Struct, frozen=True):
@@ -133,7 +135,8 @@ class ParticipantMetrics(Struct, frozen=True):
 
 
 class ConversationMetrics(Struct, frozen=True):
-    """Figures of a conversation with the parameters they were made with. `duration_ms` is that of the recording."""
+    """Figures of a conversation with the parameters they were made with. `duration_ms` is that of the recording. `shifts`
+    need events and are filled by `fusion.preceding.conversation_figures`."""
 
     duration_ms: int
     conversation: Interval | None
@@ -146,6 +149,7 @@ class ConversationMetrics(Struct, frozen=True):
     interruptions: tuple[Interruption, ...]
     participants: tuple[ParticipantMetrics, ...]
     parameters: MetricParameters
+    shifts: tuple[EmotionShift, ...] = ()
 
 
 def spans_of(events: Iterable[EmotionEvent]) -> list[UtteranceSpan]:
@@ -185,7 +189,7 @@ def conversation_metrics(
     non_talk = tuple(g for g in gaps if _length(g) >= params.non_talk_min_ms)
     overlaps = tuple(i for i in _overlaps(voiced) if _length(i) >= params.overlap_min_ms)
     interruptions = _interruptions(spans, params)
-    turns = _turns(spans, params)
+    turns = turns_of(spans, params)
     total = sum(_length(i) for intervals in voiced.values() for i in intervals)
     return ConversationMetrics(
         duration_ms=duration_ms,
@@ -294,7 +298,7 @@ def _before(spans: Sequence[UtteranceSpan], index: int, longest_ms: int) -> list
     return [u for u in spans[first:index] if u.start_ms < spans[index].start_ms < u.end_ms]
 
 
-def _turns(spans: Sequence[UtteranceSpan], params: MetricParameters) -> list[UtteranceSpan]:
+def turns_of(spans: Sequence[UtteranceSpan], params: MetricParameters) -> list[UtteranceSpan]:
     """Successive utterances of one participant joined, back-channels left out; only participant and times count."""
     turns: list[UtteranceSpan] = []
     for utterance in spans:

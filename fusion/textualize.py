@@ -226,8 +226,13 @@ def render_face(face: FaceWords) -> str:
     return ", ".join(_render_unit(unit, face.smiling) for unit in face.units)
 
 
+def unit_name(code: str) -> str:
+    """An action unit in words: ``brows lowered`` for ``AU4``."""
+    return _UNITS.get(code, _OTHER_UNIT)
+
+
 def _render_unit(unit: Unit, smiling: bool) -> str:
-    phrase = _SMILE if smiling and unit.code == "AU12" else _UNITS.get(unit.code, _OTHER_UNIT)
+    phrase = _SMILE if smiling and unit.code == "AU12" else unit_name(unit.code)
     lasting = "" if unit.percent == 100 else f" for {unit.percent}%"
     return f"{phrase} ({unit.code} {unit.intensity:.1f}{lasting})"
 

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from extractors.errors import InputError
 from fusion.events import EmotionEvent
-from fusion.metrics import ConversationMetrics, conversation_metrics, spans_of
+from fusion.metrics import ConversationMetrics
+from fusion.preceding import conversation_figures
 from streams import policy as policies
 from streams.egress.faces import FaceLog
 from streams.ingest.channels import VIDEO_SOURCE, ChannelPlan, plan
@@ -66,8 +67,8 @@ class Replay(Struct):
 
     @property
     def metrics(self) -> ConversationMetrics:
-        """Figures of the conversation: talk time, interruptions, response latency, valence by quarter."""
-        return conversation_metrics(spans_of(self.events), self.duration_ms)
+        """Figures of the conversation: talk time, interruptions, response latency, valence by quarter, emotion shifts."""
+        return conversation_figures(self.events, self.duration_ms)
 
 
 def session_name(media: Path, sha256: str) -> str:

@@ -311,7 +311,7 @@ def _events(recording: Path, channels: str | None) -> tuple[Any, list[Any]]:
 
 
 def _clock(ms: int) -> str:
-    from streams.egress.headline import clock
+    from fusion.naming import clock
 
     return clock(ms)
 

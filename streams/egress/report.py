@@ -22,11 +22,13 @@ from msgspec import Struct
 
 from extractors.errors import InputError
 from fusion.events import Context, EmotionEvent
-from fusion.metrics import ConversationMetrics, conversation_metrics, spans_of
+from fusion.metrics import ConversationMetrics
+from fusion.naming import clock
+from fusion.preceding import conversation_figures
 from fusion.settle import settled
 from streams.egress import chart, faces, report_view
 from streams.egress.faces import FaceLog
-from streams.egress.headline import clock, headline
+from streams.egress.headline import headline
 from streams.records import Decision, Participant
 
 LABELS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -59,7 +61,7 @@ def render(
     protected = {row.id for row in built if not row.analysed}
     kept = [_without_emotion(e) if e.participant in protected and e.status != "withheld" else e for e in kept]
     built = report_view.rows(kept, session.participants, session.decisions) if protected else built
-    metrics = metrics or conversation_metrics(spans_of(kept), duration_ms)
+    metrics = metrics or conversation_figures(kept, duration_ms)
     index = {row.id: i for i, row in enumerate(built)}
     analysed = [row.id for row in built if row.analysed and row.episodes]
     reason = next((row.note.removeprefix("withheld: ") for row in built if not row.analysed), None)

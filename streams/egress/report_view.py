@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from fusion.events import EmotionEvent
 from fusion.metrics import ConversationMetrics, ParticipantMetrics
+from fusion.naming import clock
 from streams.egress.chart import Bin
-from streams.egress.headline import clock
 from streams.policy import UNJOINED_FACES
 from streams.records import Decision, Participant
 

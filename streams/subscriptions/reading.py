@@ -9,7 +9,7 @@ import msgspec
 
 from extractors.errors import InputError
 from fusion.events import EmotionEvent
-from fusion.metrics import conversation_metrics, spans_of
+from fusion.preceding import conversation_figures
 from fusion.settle import settled
 from streams.egress.headline import headline
 from streams.egress.report_view import curve_height, rows
@@ -63,7 +63,7 @@ def call_document(feed: Feed, session: str, *, with_events: bool = True) -> dict
         "state": feed.state_of(session),
         "events": msgspec.to_builtins(events) if with_events else [],
         "headline": {"text": story.text, "at_ms": story.at_ms},
-        "metrics": msgspec.to_builtins(conversation_metrics(spans_of(events), _length(state, events))),
+        "metrics": msgspec.to_builtins(conversation_figures(events, _length(state, events))),
     }
 
 

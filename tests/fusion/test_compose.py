@@ -135,7 +135,8 @@ def test_an_exception_is_stamped_on_the_event() -> None:
 
 def test_a_silent_face_is_an_event_of_its_own() -> None:
     span = Span("face", 3000, 6000, face=angry_face(), association=DECLARED)
-    event, after = compose(subject(ANALYSED), span, POOL, DialogueState(shown="neutral"))
+    before = DialogueState(shown="neutral", support=2, tone_support=2, contender="negative", repeats=1, lead=0.4)
+    event, after = compose(subject(ANALYSED), span, POOL, before)
     assert event.kind == "face" and event.transcript is None and event.label == "anger"
     assert event.modalities["face"].weight == 1.0 and event.modalities["text"].reason == "no speech"
     assert event.context.previous == "neutral" and event.context.shift and after.shown == "anger"

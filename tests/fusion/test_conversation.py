@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extractors.cues import LABELS
-from fusion.conversation import DialogueState, Turn, step
+from fusion.conversation import DialogueState, Turn, step, tone
 
 Event = tuple[str, dict[str, float], float | None, int]
 
@@ -25,33 +25,61 @@ def run(events: list[Event]) -> tuple[list[Turn], DialogueState]:
     return turns, state
 
 
+NEUTRAL, ANGER = shown("neutral", 0.9, "anger", 0.1), shown("anger", 0.6, "neutral", 0.4)
+
+
 def test_the_first_label_is_no_shift() -> None:
-    turns, state = run([shown("neutral", 0.9, "anger", 0.1)])
+    turns, state = run([NEUTRAL])
     assert turns == [Turn(None, False, None)] and state.shown == "neutral"
 
 
-def test_a_clear_change_is_a_shift_at_once() -> None:
-    turns, state = run([shown("neutral", 0.9, "anger", 0.1), shown("anger", 0.6, "neutral", 0.4)])
-    assert turns[1].shift and turns[1].previous == "neutral" and state.shown == "anger"
+def test_a_turn_is_a_shift_when_it_has_shown_twice_in_a_row() -> None:
+    turns, state = run([NEUTRAL, NEUTRAL, ANGER, ANGER])
+    assert [turn.shift for turn in turns] == [False, False, False, True]
+    assert turns[3].previous == "neutral" and state.shown == "anger"
 
 
-def test_a_narrow_change_must_happen_twice() -> None:
-    narrow = shown("anger", 0.5, "neutral", 0.4)
-    turns, _ = run([shown("neutral", 0.9, "anger", 0.1), narrow, narrow])
-    assert [turn.shift for turn in turns] == [False, False, True]
-
-
-def test_a_flicker_is_no_shift() -> None:
-    neutral, narrow = shown("neutral", 0.5, "anger", 0.4), shown("anger", 0.5, "neutral", 0.4)
-    turns, state = run([neutral, narrow, neutral, narrow, neutral])
+@pytest.mark.parametrize("odd", [ANGER, shown("anger", 1.0, "neutral", 0.0)])
+def test_one_odd_utterance_is_no_shift_however_sure(odd: Event) -> None:
+    turns, state = run([NEUTRAL, NEUTRAL, odd, NEUTRAL, odd, NEUTRAL])
     assert not any(turn.shift for turn in turns) and state.shown == "neutral"
+    turns, state = run([odd, NEUTRAL, NEUTRAL])
+    assert not any(turn.shift for turn in turns) and state.shown == "neutral", "nor is an odd one at the beginning"
+
+
+def test_a_turn_on_a_knifes_edge_waits_for_more() -> None:
+    narrow = shown("anger", 0.45, "neutral", 0.38)
+    turns, _ = run([NEUTRAL, NEUTRAL, narrow, narrow, narrow])
+    assert [turn.shift for turn in turns] == [False, False, False, False, True]
+
+
+def test_different_labels_on_one_side_of_valence_settle_a_turn_together() -> None:
+    disgust, sadness = shown("disgust", 0.6, "neutral", 0.4), shown("sadness", 0.5, "neutral", 0.3)
+    turns, state = run([NEUTRAL, NEUTRAL, disgust, sadness])
+    assert turns[3].shift and state.shown == "disgust" and state.tone == "negative"
+    turns, _ = run([NEUTRAL, NEUTRAL, disgust, shown("happiness", 0.9, "neutral", 0.1)])
+    assert not any(turn.shift for turn in turns)
+
+
+def test_another_label_of_the_same_side_is_a_shift_too() -> None:
+    sadness = shown("sadness", 0.7, "anger", 0.2)
+    turns, state = run([ANGER, ANGER, sadness, sadness])
+    assert turns[3].shift and turns[3].previous == "anger" and state.shown == "sadness"
 
 
 def test_unknown_says_nothing_about_labels() -> None:
-    narrow, unknown = shown("anger", 0.5, "neutral", 0.4), shown("unknown", 0.3, "anger", 0.3)
-    turns, _ = run([unknown, shown("neutral", 0.9, "anger", 0.1), narrow, unknown, narrow])
-    assert [turn.shift for turn in turns] == [False, False, False, False, True]
+    unknown = shown("unknown", 0.3, "anger", 0.3)
+    turns, _ = run([unknown, NEUTRAL, unknown, NEUTRAL, ANGER, unknown, ANGER])
+    assert [turn.shift for turn in turns] == [False] * 6 + [True]
     assert turns[1].previous is None
+
+
+@pytest.mark.parametrize(
+    ("label", "valence", "expected"),
+    [("anger", 0.9, "negative"), ("happiness", None, "positive"), ("surprise", -0.8, "neutral"), ("awe", 0.5, "positive"), ("boredom", -0.3, "negative"), ("awe", None, "neutral")],
+)
+def test_the_tone_of_a_label(label: str, valence: float | None, expected: str) -> None:
+    assert tone(label, valence) == expected
 
 
 def test_running_valence_forgets_with_media_time() -> None:

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from fusion.events import EmotionEvent
 from fusion.metrics import conversation_metrics, spans_of
+from fusion.naming import clock
+from fusion.shifts import dialogues, phases
 from streams.egress import report_view
 from streams.egress.chart import Curve, charts
-from streams.egress.headline import clock, headline, phases
+from streams.egress.headline import headline
 from streams.records import Decision, Participant
 from tests.streams.egress.scenario import VALENCE, right_to_left, support_call
 
@@ -21,7 +23,8 @@ def sequence(labels: list[str], *, who: str = "customer", every_ms: int = 10_000
     base = next(e for e in support_call() if e.label == "anger")
     return [
         msgspec.structs.replace(
-            base, id=f"{i:016x}", participant=who, label=label, start_ms=i * every_ms, end_ms=i * every_ms + 4000, valence=VALENCE.get(label), confidence=0.8
+            base, id=f"{who}-{i}", participant=who, label=label, start_ms=i * every_ms, end_ms=i * every_ms + 4000, valence=VALENCE.get(label), confidence=0.8,
+            probabilities={label: 0.8, "neutral" if label != "neutral" else "anger": 0.2},
         )
         for i, label in enumerate(labels)
     ]
@@ -35,10 +38,14 @@ def sequence(labels: list[str], *, who: str = "customer", every_ms: int = 10_000
         (["neutral"] * 3 + ["anger"] * 3 + ["neutral"] * 2, "The customer turned from neutral to angry at 0:30; calmer from 1:00.", 30_000),
         (["anger"] * 3 + ["neutral"] * 2 + ["happiness"] * 2, "The customer was angry from the start; calmer from 0:30, happy at the end.", 0),
         (["neutral"] * 3 + ["happiness"] * 4, "The customer turned from neutral to happy at 0:30 and stayed so to the end.", 30_000),
-        (["neutral", "neutral", "anger", "neutral", "neutral", "neutral"], "The customer was neutral throughout (5 events).", None),
+        (["neutral", "neutral", "anger", "neutral", "neutral", "neutral"], "The customer was neutral but for single moments (5 of 6 events).", None),
         ([*["neutral"] * 2, "unknown", "sadness", "unknown", "sadness"], "The customer turned from neutral to sad at 0:30 and stayed so to the end.", 30_000),
         (["unknown"] * 4, "No expression could be read with enough confidence; transcript and figures are below.", None),
-        (["neutral", "sadness"], "The customer turned from neutral to sad at 0:10 and stayed so to the end.", 10_000),
+        (["neutral", "sadness"], "The customer showed no lasting expression; sadness stands out at 0:10.", 10_000),
+        (["sadness"], "The customer was sad throughout (1 event).", 0),
+        (["neutral"] * 2 + ["anger", "anger", "sadness", "sadness", "sadness"], "The customer turned from neutral to sad at 0:20 and stayed so to the end.", 20_000),
+        (["anger"] * 3 + ["sadness"] * 2, "The customer was angry from the start; sad from 0:30.", 0),
+        (["neutral"] * 3 + ["surprise"] * 2, "The customer turned from neutral to surprised at 0:30 and stayed so to the end.", 30_000),
     ],
 )
 def test_the_headline_says_when_it_turned_and_what_became_of_it(labels: list[str], expected: str, at_ms: int | None) -> None:
@@ -58,8 +65,8 @@ labels = st.lists(st.sampled_from(["anger", "disgust", "happiness", "neutral", "
 @given(shown=labels)
 def test_every_phase_is_borne_out_by_events_and_neighbours_differ(shown: list[str]) -> None:
     events = sequence(shown)
-    found = phases(events)
-    assert all(a.tone != b.tone and a.start_ms < b.start_ms for a, b in zip(found, found[1:], strict=False))
+    found = phases(dialogues(events).get("customer", []))
+    assert all((a.tone, a.label) != (b.tone, b.label) and a.start_ms < b.start_ms for a, b in zip(found, found[1:], strict=False))
     for phase in found:
         assert any(e.start_ms == phase.start_ms for e in events) and phase.label in shown and phase.label != "unknown"
     assert headline(events, ["customer"], None).text.endswith(".")

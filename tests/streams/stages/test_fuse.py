@@ -470,20 +470,21 @@ def test_observables_only_sessions_measure_faces_and_voices_and_label_nobody() -
 
 def test_a_shift_and_what_was_shown_before_are_in_the_event() -> None:
     start = session(msgspec.structs.replace(CUSTOMER, video=None), audio=["audio/0"])
-    said = [("neutral", 0.9), ("anger", 0.9), ("anger", 0.9)]
+    said = [("neutral", 0.9), ("neutral", 0.9), ("anger", 0.9), ("anger", 0.9)]
     records: list[Output] = [
         SpeechCueRecord(
             SESSION, "customer", "audio/0", i, speech_cues(3000 * i, 3000 * i + 2000, text_emotion=posterior(*what))
         )
         for i, what in enumerate(said)
     ]
-    events = run(start, [*records, Watermark(SESSION, "audio/0", "hear", 9000, final=True)])
+    events = run(start, [*records, Watermark(SESSION, "audio/0", "hear", 12_000, final=True)])
     assert [(e.context.previous, e.context.shift) for e in events] == [
         (None, False),
+        ("neutral", False),
+        ("neutral", False),
         ("neutral", True),
-        ("anger", False),
     ]
-    assert events[2].context.running_valence is not None and events[2].context.running_valence < 0
+    assert events[3].context.running_valence is not None and events[3].context.running_valence < 0
 
 
 def test_undeclared_sources_and_other_sessions_are_refused_in_one_line() -> None:
