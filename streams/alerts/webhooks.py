@@ -19,7 +19,8 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -49,10 +50,28 @@ class Retry(Struct, frozen=True):
     timeout: float = 10.0
 
 
+class _Countdown:
+    """Calls `done` when the last of `left` deliveries is through."""
+
+    def __init__(self, left: int, done: Callable[[], None]) -> None:
+        self._left, self._done = left, done
+        self._lock = threading.Lock()
+        if not left:
+            done()
+
+    def through(self) -> None:
+        with self._lock:
+            self._left -= 1
+            last = self._left == 0
+        if last:
+            self._done()
+
+
 class _Delivery(Struct):
     hook: Webhook
     key: str
     body: bytes
+    countdown: _Countdown | None = None
     attempts: int = 0
     due: float = 0.0
 
@@ -81,6 +100,19 @@ def checked(url: str, secret: str) -> Webhook:
     return Webhook(url, secret)
 
 
+def secret_of(secret: str | None, file: Path | None) -> str:
+    """The secret of the signature as an operator gave it. Raises `InputError` where it is given twice or cannot be read."""
+    if file is None:
+        return secret or ""
+    if secret:
+        raise InputError("the secret of the webhooks is given twice", where="--webhook-secret-file", cure="give one of --webhook-secret and --webhook-secret-file")
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        what = getattr(error, "strerror", None) or "not UTF-8"
+        raise InputError("the secret of the webhooks cannot be read", where=f"{file}: {what}", cure="check --webhook-secret-file") from error
+
+
 class WebhookSender:
     """Delivers alerts in a thread of its own; `send` never waits. One receiver that is away does not delay another.
 
@@ -99,18 +131,26 @@ class WebhookSender:
         for thread in self._threads:
             thread.start()
 
-    def send(self, alert: Alert) -> None:
-        """Queue an alert for every receiver that wants its severity. May be called from any thread."""
+    def send(self, alert: Alert, done: Callable[[], None] | None = None) -> None:
+        """Queue an alert for every receiver that wants its severity. May be called from any thread.
+
+        `done` is called, from any thread, when every receiver has the alert or was given up; not when the sender is closed
+        before that.
+        """
         body = msgspec.json.encode({"type": "alert", "alert": msgspec.to_builtins(alert)}, order="deterministic")
+        wanted = [hook for hook in self._hooks if alert.severity in hook.severities]
+        countdown = _Countdown(len(wanted), done) if done else None
+        given_up: list[_Delivery] = []
         with self._bell:
-            for hook, waiting in self._queues.items():
-                if alert.severity not in hook.severities:
-                    continue
+            for hook in wanted:
+                waiting = self._queues[hook]
                 if len(waiting) >= self._capacity:
-                    waiting.popleft()
+                    given_up.append(waiting.popleft())
                     self.dropped += 1
-                waiting.append(_Delivery(hook, f"{alert.id}.{alert.revision}", body))
+                waiting.append(_Delivery(hook, f"{alert.id}.{alert.revision}", body, countdown))
             self._bell.notify_all()
+        for item in given_up:
+            _through(item)
 
     def close(self, within_s: float = 5.0) -> None:
         """Stop after what can be delivered at once; what is left counts as failed."""
@@ -135,8 +175,11 @@ class WebhookSender:
                         self._bell.wait(max(0.01, waiting[0].due - time.monotonic()) if waiting else None)
                     item = waiting.popleft()
                 done = self._attempt(client, item)
+                finished = done or item.attempts >= self._retry.attempts
+                if finished:
+                    _through(item)
                 with self._bell:
-                    if done or self._stopping or item.attempts >= self._retry.attempts:
+                    if finished or self._stopping:
                         self.failed += not done
                         continue
                     item.due = time.monotonic() + self._wait(item.attempts)
@@ -163,3 +206,8 @@ class WebhookSender:
 
     def _wait(self, attempts: int) -> float:
         return min(self._retry.longest, self._retry.first * 2.0 ** (attempts - 1)) * random.uniform(0.5, 1.0)
+
+
+def _through(item: _Delivery) -> None:
+    if item.countdown:
+        item.countdown.through()

@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from extractors.errors import InputError
+from streams.commands.alerting import webhook_options
 from streams.commands.broker import bootstrap_option, kafka_config_option, namespace_option
 from streams.runtimes.kafka_security import Security
 
@@ -68,21 +69,28 @@ def worker(
 @click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True, help="Without --bootstrap: models of this process.")
 @click.option("--events", type=click.Path(path_type=Path, dir_okay=False), help="Without --bootstrap: write events here as JSON Lines (default: standard output).")
 @click.option("--rules", "alert_rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
+@webhook_options
 def gateway(
     bootstrap: str | None, namespace: str, kafka_config: Security, host: str, port: int, audiosocket_port: int | None, settings: Path | None,
-    policy: Path | None, model_profile: str, events: Path | None, alert_rules: Path | None,
+    policy: Path | None, model_profile: str, events: Path | None, alert_rules: Path | None, webhook: tuple[str, ...],
+    webhook_secret: str | None, webhook_secret_file: Path | None,
 ) -> None:
     """Take live calls in: own WebSocket protocol, Twilio, Genesys AudioHook, FreeSWITCH, Asterisk AudioSocket, and a capture page.
 
     With --bootstrap the media go to Kafka for `affectstream worker`; without it the calls are analysed in this process. The dashboard and the
-    subscriptions (/v1/events) are on the same address; off loopback they need the token of the settings.
+    subscriptions (/v1/events) are on the same address; off loopback they need the token of the settings. Webhooks get the alerts of the --rules, or
+    with --bootstrap those of the stage alert: of several gateways one delivers each.
     """
     from streams import policy as policies
     from streams.alerts.rules import load as load_rules
+    from streams.commands.alerting import sender_of
 
     rules = policies.load(policy)
     judged = load_rules(alert_rules) if alert_rules else ()
-    serving = Serving(_settings(settings), rules, judged, host, port, audiosocket_port)
+    if webhook and not judged and not bootstrap:
+        raise InputError("there are no alerts to send", where="--webhook", cure="give --rules FILE")
+    sender = sender_of(webhook, webhook_secret, webhook_secret_file)
+    serving = Serving(_settings(settings), rules, judged, host, port, audiosocket_port, sender)
     if bootstrap:
         asyncio.run(_gateway_on_kafka(serving, bootstrap, namespace, kafka_config))
     else:
@@ -90,7 +98,7 @@ def gateway(
 
 
 class Serving(msgspec.Struct, frozen=True):
-    """What a gateway serves, to whom and where; `settings` are GatewaySettings, `judged` the alert rules."""
+    """What a gateway serves, to whom and where; `settings` are GatewaySettings, `judged` the alert rules, `sender` their webhooks."""
 
     settings: Any
     policy: Any
@@ -98,6 +106,7 @@ class Serving(msgspec.Struct, frozen=True):
     host: str
     port: int
     audiosocket_port: int | None
+    sender: Any = None
 
     async def run(self, gateway: Any, feed: Any) -> None:
         """Until a signal. The dashboard is there for who is on this machine, or has the token."""
@@ -108,24 +117,29 @@ class Serving(msgspec.Struct, frozen=True):
         pages = "dashboard: /, " if shown else "no dashboard: set a token in --settings; "
         click.echo(f"gateway on http://{self.host}:{self.port} ({pages}capture page: /capture, health: /healthz)", err=True)
         app = gateway_app(gateway, feed, self.settings.token) if shown else None
-        await run(gateway, self.host, self.port, audiosocket_port=self.audiosocket_port, app=app)
+        try:
+            await run(gateway, self.host, self.port, audiosocket_port=self.audiosocket_port, app=app)
+        finally:
+            if self.sender is not None:
+                await asyncio.to_thread(self.sender.close)
 
     def shown(self, loopback: tuple[str, ...]) -> bool:
         return self.host in loopback or bool(self.settings.token)
 
 
 async def _gateway_on_kafka(serving: Serving, bootstrap: str, namespace: str, security: Security) -> None:
+    from streams.commands.alerting import kafka_parts, told
     from streams.commands.serve import LOOPBACK
     from streams.ingest.gateway.registry import Gateway
     from streams.ingest.gateway.sinks import KafkaSink
     from streams.runtimes.kafka_client import MediaPublisher
     from streams.runtimes.kafka_security import reach, silence
     from streams.subscriptions.feed import Feed
-    from streams.subscriptions.log import AlertPublisher, LogFeed
+    from streams.subscriptions.log import AlertPublisher
 
     await reach(bootstrap, security)
-    alerts = AlertPublisher(bootstrap, namespace=namespace, **security.client())
-    feed = Feed(rules=serving.judged, on_alert=alerts.send)
+    alerts = AlertPublisher(bootstrap, namespace=namespace, security=security) if serving.judged else None
+    feed = Feed(rules=serving.judged, on_alert=alerts.send if alerts else None)
     publisher = MediaPublisher(bootstrap, namespace=namespace, **security.client())
     gateway = Gateway(KafkaSink(publisher), serving.settings, serving.policy)
 
@@ -137,11 +151,11 @@ async def _gateway_on_kafka(serving: Serving, bootstrap: str, namespace: str, se
         os._exit(1)
 
     leaving = asyncio.create_task(end_without_broker())
-    parts = [LogFeed(feed, bootstrap, namespace=namespace, security=security).run()] if serving.shown(LOOPBACK) else []
-    if parts and serving.judged:
-        parts.append(alerts.run())
     async with publisher:
+        parts = kafka_parts(feed, serving.sender, alerts, bootstrap, namespace, security, shown=serving.shown(LOOPBACK))
         tasks = [asyncio.create_task(part) for part in parts]
+        for task in tasks:
+            task.add_done_callback(told)
         try:
             await serving.run(gateway, feed)
         finally:
@@ -157,18 +171,19 @@ async def _gateway_alone(serving: Serving, profile: str, events: Path | None) ->
     from streams.subscriptions.feed import Feed
     from streams.topology import Options, Resources
 
-    feed = Feed(rules=serving.judged)
+    feed = Feed(rules=serving.judged, on_alert=serving.sender.send if serving.sender else None)
     resources = Resources(Options(profile=profile))
     resources.speech.warm_up()
     encoder = msgspec.json.Encoder(order="deterministic")
     target = events.open("ab", buffering=0) if events else sys.stdout.buffer
 
     def emit(event: Any) -> None:
-        target.write(encoder.encode(event) + b"\n")
-        target.flush()
+        if event.status != "partial":  # for subscribers only
+            target.write(encoder.encode(event) + b"\n")
+            target.flush()
         feed.event(event)
 
-    sink = EmbeddedSink(resources, emit, on_start=feed.open, on_end=feed.end, on_record=feed.record)
+    sink = EmbeddedSink(resources, emit, on_start=feed.open, on_end=feed.end, on_record=feed.record, on_media=feed.arrived)
     await serving.run(Gateway(sink, serving.settings, serving.policy), feed)
 
 

@@ -198,7 +198,7 @@ class _Batch:
                 rules = policies.load(self._options.policy)
                 policies.audit(self._out / "policy-audit.jsonl", rules, start.session)
                 if self._watching:
-                    self._watching.opened(start, media)
+                    self._watching.opened(start, media, folder)
 
             def made(event: Any) -> None:
                 writer[0].write(event)

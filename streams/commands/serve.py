@@ -17,9 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from extractors.errors import InputError
+from streams.commands.alerting import kafka_parts, sender_of, webhook_options
 from streams.commands.broker import kafka_config_option
 from streams.runtimes.kafka_security import Security, reach
 
+REREAD_S = 2.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -30,39 +32,37 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--namespace", default="", help="Stands in front of every topic name.")
 @kafka_config_option
 @click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
-@click.option("--webhook", multiple=True, metavar="URL", help="Send alerts there, signed with --webhook-secret (repeatable).")
-@click.option("--webhook-secret", help="Secret of the signature (better in AFFECTSTREAM_DASHBOARD_WEBHOOK_SECRET).")
+@webhook_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback unless you open it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
 @click.option("--token", help="Secret that visitors and clients must give (better in AFFECTSTREAM_DASHBOARD_TOKEN); needed off loopback.")
 def dashboard(
     results: Path | None, media: tuple[Path, ...], bootstrap: str | None, namespace: str, kafka_config: Security, rules: Path | None, webhook: tuple[str, ...],
-    webhook_secret: str | None, host: str, port: int, token: str | None,
+    webhook_secret: str | None, webhook_secret_file: Path | None, host: str, port: int, token: str | None,
 ) -> None:
     """Look at calls: finished replays from --dir, live ones from --bootstrap, or both; with the subscription API under /v1/."""
     from streams.alerts.rules import load as load_rules
-    from streams.alerts.webhooks import WebhookSender, checked
     from streams.subscriptions import archive
     from streams.subscriptions.feed import Feed
 
     if results is None and bootstrap is None:
         raise InputError("nothing to show is named", where="dashboard", cure="give --dir RESULTS or --bootstrap HOST:PORT")
+    if webhook and bootstrap is None:
+        raise InputError("alerts of finished recordings are shown and never sent", where="--webhook", cure="give --bootstrap, or leave --webhook out")
     judged = load_rules(rules) if rules else ()
-    sender = WebhookSender([checked(url, webhook_secret or "") for url in webhook])
+    sender = sender_of(webhook, webhook_secret, webhook_secret_file)
     publisher: Any = None
     if bootstrap and judged:
         from streams.subscriptions.log import AlertPublisher
 
-        publisher = AlertPublisher(bootstrap, namespace=namespace, **kafka_config.client())
+        publisher = AlertPublisher(bootstrap, namespace=namespace, security=kafka_config)
 
     # Old recordings are judged for the page, but nobody is called out of bed for them.
     archived = threading.Event()
 
     def outside(alert: Any) -> None:
-        if archived.is_set():
-            sender.send(alert)
-            if publisher is not None:
-                publisher.send(alert)
+        if archived.is_set() and publisher is not None:
+            publisher.send(alert)
 
     feed = Feed(rules=judged, on_alert=outside)
     if results is not None:
@@ -73,23 +73,22 @@ def dashboard(
     listener = listen(host, port, token)
     click.echo(f"dashboard on {address(listener, host)} (Ctrl-C ends it)", err=True)
     try:
-        asyncio.run(_serve(feed, listener, token, bootstrap, namespace, publisher, kafka_config))
+        asyncio.run(_serve(feed, listener, token, bootstrap, namespace, publisher, sender, kafka_config))
     finally:
-        sender.close()
+        if sender is not None:
+            sender.close()
 
 
 async def _serve(
-    feed: Any, listener: socket.socket, token: str | None, bootstrap: str | None, namespace: str, publisher: Any, security: Security,
+    feed: Any, listener: socket.socket, token: str | None, bootstrap: str | None, namespace: str, publisher: Any, sender: Any, security: Security,
 ) -> None:
     if bootstrap:
         await reach(bootstrap, security, 10.0)
     server = _server(feed, token)
-    tasks = [asyncio.create_task(server.serve([listener]))]
+    tasks = [asyncio.create_task(server.serve([listener])), asyncio.create_task(_reread(feed))]
     if bootstrap:
-        from streams.subscriptions.log import LogFeed
-
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters is said in one line below
-        tasks += [asyncio.create_task(part.run()) for part in (LogFeed(feed, bootstrap, namespace=namespace, security=security), publisher) if part is not None]
+        tasks += [asyncio.create_task(part) for part in kafka_parts(feed, sender, publisher, bootstrap, namespace, security)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -101,6 +100,13 @@ async def _serve(
         for task in tasks[1:]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _reread(feed: Any) -> None:
+    """Until cancelled: what another dashboard on the same results has stored is seen here too."""
+    while True:
+        await asyncio.sleep(REREAD_S)
+        await asyncio.to_thread(feed.reread)
 
 
 def listen(host: str, port: int, token: str | None) -> socket.socket:
@@ -162,8 +168,14 @@ class Watching:
     def __init__(self, feed: Any, url: str) -> None:
         self.feed, self.url = feed, url
 
-    def opened(self, start: Any, media: Path) -> None:
-        self.feed.open(start, media=media.resolve())
+    def opened(self, start: Any, media: Path, folder: Path) -> None:
+        """A recording is analysed into `folder`."""
+        from streams.alerts.acknowledgements import NAME, AcknowledgementFile
+
+        taken = AcknowledgementFile(folder / NAME)
+        self.feed.open(start, media=media.resolve(), acknowledgements=taken)
+        for record in taken.read():
+            self.feed.acknowledged(record)
 
     def ended(self, session: str, duration_ms: int) -> None:
         from streams.records import SessionEnd

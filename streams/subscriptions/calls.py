@@ -55,9 +55,9 @@ class SessionState(Struct):
     end of the last event, and wall time has to be added for a live call), `silent_since_ms` the end of the last voiced time
     (None before the first word), `attention` what the overview is sorted by (higher: needs somebody), with its reason.
 
-    How far the analysis is behind, where the arrival of the media is known: `arrived_wall_ms` is when the media at
-    `position_ms` arrived, `delay_ms` how long the newest result took from there, `behind_ms` the age of `arrived_wall_ms`
-    when the state was read (live calls). What is being said is analysed when it is over, and counts as behind until then."""
+    How far the analysis is behind, where the arrival of the media is known: `arrived_wall_ms` is when the media behind the
+    newest result arrived (a partial event or a mark of progress is a result), `delay_ms` how long the result took from
+    there, `behind_ms` the age of `arrived_wall_ms` when the state was read (live calls)."""
 
     session: str
     media: str = ""

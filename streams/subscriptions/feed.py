@@ -35,7 +35,7 @@ class Feed:
     """
 
     def __init__(
-        self, hub: Hub | None = None, *, rules: Sequence[Rule] = (), on_alert: Callable[[Alert], None] = lambda alert: None,
+        self, hub: Hub | None = None, *, rules: Sequence[Rule] = (), on_alert: Callable[[Alert], None] | None = None,
         keeper: Keeper = in_memory,
     ) -> None:
         self.keeper = keeper
@@ -94,12 +94,13 @@ class Feed:
             if event.status == "partial":
                 if len(known) < 100_000:
                     known[event.id] = event.revision
+                self._note_arrival(self._calls[event.session], event.end_ms, event.latency.get("after_end_ms"))
                 self.hub.publish(event)
                 return
             known[event.id] = event.revision
             state = self._calls[event.session]
             take_event(state, event, _now())
-            self._note_arrival(state, event.latency.get("after_end_ms"))
+            self._note_arrival(state, event.end_ms, event.latency.get("after_end_ms"))
             self.hub.publish(event)
             stage = self._stages.get(event.session)
             if stage is not None:
@@ -133,23 +134,23 @@ class Feed:
             if not times or media_ms >= times[-1][0] + _ARRIVAL_STEP_MS:
                 times.append((media_ms, _now()))
 
-    def _note_arrival(self, state: SessionState, delay_ms: float | None = None) -> None:
+    def _note_arrival(self, state: SessionState, media_ms: int, delay_ms: float | None = None) -> None:
         times = self._arrived.get(state.session)
         if not times:
             return
-        while len(times) > 1 and times[1][0] <= state.position_ms:
+        while len(times) > 1 and times[1][0] <= media_ms:
             times.popleft()
-        if times[0][0] <= state.position_ms:
+        if times[0][0] <= media_ms:
             state.arrived_wall_ms = times[0][1]
         state.delay_ms = state.delay_ms if delay_ms is None else round(delay_ms)
 
-    def timed(self, session: str, arrived_wall_ms: int, delay_ms: int) -> None:
+    def timed(self, session: str, arrived_wall_ms: int, delay_ms: int | None = None) -> None:
         """When the media behind the newest result of a session arrived, and how long the result took from there."""
         with self._lock:
             state = self._calls.get(session)
             if state is not None:
                 state.arrived_wall_ms = max(state.arrived_wall_ms or 0, arrived_wall_ms)
-                state.delay_ms = delay_ms
+                state.delay_ms = state.delay_ms if delay_ms is None else delay_ms
 
     def progress(self, session: str, media_ms: int) -> None:
         """Everything of a session up to this media time has been analysed and its events were given: silence can be judged
@@ -159,7 +160,7 @@ class Feed:
             if state is None or state.state != "live" or media_ms <= state.position_ms:
                 return
             state.position_ms, state.paced = media_ms, True
-            self._note_arrival(state)
+            self._note_arrival(state, media_ms)
             stage = self._stages.get(session)
             if stage is not None:
                 self._fire(list(stage.tick(media_ms)))
@@ -195,7 +196,7 @@ class Feed:
             taken = held.acknowledged if held else self._early.pop(alert.id, None)
             self._keep_alert(OpenAlert(alert, taken))
             self.hub.publish_alert(alert, taken)
-            if notify:
+            if notify and self._on_alert is not None:
                 self._on_alert(alert)
 
     def _keep_alert(self, entry: OpenAlert) -> None:
@@ -271,6 +272,11 @@ class Feed:
             live = sorted((s for s in of if s.state == "live"), key=lambda s: (-s.attention, -s.started_wall_ms, s.session))
             ended = [] if live_only else sorted((s for s in of if s.state != "live"), key=lambda s: (-s.attention, -s.updated_wall_ms, s.session))
             return [self._plain(state) for state in [*live, *ended[:most]]], len(of), self.hub.position(self.hub.head)
+
+    def live(self) -> list[str]:
+        """Sessions that are going on."""
+        with self._lock:
+            return [state.session for state in self._calls.values() if state.state == "live"]
 
     def session(self, session: str) -> SessionState | None:
         with self._lock:

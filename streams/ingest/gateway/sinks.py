@@ -34,16 +34,16 @@ class EmbeddedSink:
     """Runs each call through an `EmbeddedSession` of its own; models are shared.
 
     Stages block while they are busy, so every call has a thread of its own; a full stage holds back that call's socket
-    and no other. Events arrive through `on_event` in the threads of the stages.
+    and no other. Events arrive through `on_event` in the threads of the stages; `on_media` hears of the media as they come in.
     """
 
     def __init__(
         self, resources: Resources, on_event: Callable[[EmotionEvent], None], *, on_start: Callable[[SessionStart], None] = lambda start: None,
         on_end: Callable[[SessionEnd], None] = lambda end: None, on_dead_letter: Callable[[DeadLetter], None] = lambda letter: None, most_calls: int = 64,
-        on_record: Callable[[Output], None] | None = None,
+        on_record: Callable[[Output], None] | None = None, on_media: Callable[[str, int], None] = lambda session, media_ms: None,
     ) -> None:
         self._resources, self._on_event, self._on_start, self._on_end, self._dead = resources, on_event, on_start, on_end, on_dead_letter
-        self._on_record = on_record
+        self._on_record, self._on_media = on_record, on_media
         self._calls: dict[str, EmbeddedSession] = {}
         self._threads = ThreadPoolExecutor(most_calls, thread_name_prefix="call")
 
@@ -64,4 +64,6 @@ class EmbeddedSink:
         elif isinstance(record, AudioChunk | VideoFrame | SourceEnd):
             call = self._calls.get(record.session)
             if call:
+                if not isinstance(record, SourceEnd):
+                    self._on_media(record.session, record.start_ms if isinstance(record, AudioChunk) else record.media_ms)
                 call.feed(record)
