@@ -1,9 +1,10 @@
-"""The little statistics that the conversation metrics need: weighted mean, slope and its confidence interval."""
+"""The little statistics that the figures of conversations need: means, slopes, proportions and their intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 
 def mean(weighted: Sequence[tuple[float, int]]) -> float | None:
@@ -60,3 +61,40 @@ def _t_within(t: float, degrees: int) -> float:
         series += term
         term *= cosine * cosine * (k + 1) / (k + 2)
     return 2 / math.pi * (angle + sine * series) if odd else sine * series
+
+
+def normal_quantile(confidence: float) -> float:
+    """z with P(|Z| <= z) = `confidence` for the standard normal."""
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def wilson(count: int, of: int, z: float) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927); (0, 1) without any trial."""
+    if not of:
+        return 0.0, 1.0
+    share, square = count / of, z * z
+    middle = (share + square / (2 * of)) / (1 + square / of)
+    half = z / (1 + square / of) * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def stratified_difference(strata: Sequence[tuple[int, int, int, int]], z: float) -> tuple[float, float, float] | None:
+    """Difference of two proportions within strata, with its interval: (difference, low, high).
+
+    A stratum is (a, n, b, m): a of n in the first group, b of m in the second. Mantel-Haenszel weights with the variance of
+    Sato (1989), which holds for many small strata as well as for a few large ones. None where no stratum has both groups.
+    """
+    weight = difference = p_sum = q_sum = 0.0
+    for a, n, b, m in strata:
+        total = n + m
+        if not n or not m:
+            continue
+        weight += n * m / total
+        difference += (a * m - b * n) / total
+        p_sum += (n * n * b - m * m * a + n * m * (m - n) / 2) / total**2
+        q_sum += (a * (m - b) + b * (n - a)) / (2 * total)
+    if not weight:
+        return None
+    difference /= weight
+    half = z * math.sqrt(max(difference * p_sum + q_sum, 0.0)) / weight
+    return difference, max(-1.0, difference - half), min(1.0, difference + half)

@@ -33,6 +33,7 @@ COMMANDS = {
     "asyncapi": "streams.commands.live",
     "dashboard": "streams.commands.serve",
     "alerts": "streams.commands.serve",
+    "shifts": "streams.commands.shifts",
     "topics": "streams.commands.topics",
     "sizing": "streams.commands.sizing",
 }
