@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,11 +100,11 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{control}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{control}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners={listeners},CONTROLLER://127.0.0.1:{control}
+advertised.listeners={listeners}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,{protocols}
 log.dirs={data}
 num.partitions=2
 auto.create.topics.enable=false
@@ -140,16 +140,21 @@ def kafka_jars() -> Path:
 
 
 @contextmanager
-def kafka(folder: Path, settings: str = "") -> Iterator[Broker]:
-    """One node of Apache Kafka (KRaft, both roles) on a fresh directory. `settings` are further server properties."""
+def kafka(folder: Path, settings: str = "", *, listeners: Mapping[str, int] | None = None, scram: Sequence[str] = ()) -> Iterator[Broker]:
+    """One node of Apache Kafka (KRaft, both roles) on a fresh directory. `settings` are further server properties,
+    `listeners` further listeners (security protocol -> port), `scram` users in the form of the storage tool."""
     classpath = str(kafka_jars() / "*")
     port, control = free_port(), free_port()
     properties = folder / "server.properties"
-    properties.write_text(PROPERTIES.format(port=port, control=control, data=folder / "data") + settings)
+    open_to = {"PLAINTEXT": port, **(listeners or {})}
+    addresses = ",".join(f"{protocol}://127.0.0.1:{number}" for protocol, number in open_to.items())
+    protocols = ",".join(f"{protocol}:{protocol}" for protocol in open_to)
+    properties.write_text(PROPERTIES.format(listeners=addresses, protocols=protocols, control=control, data=folder / "data") + settings)
     java = ["java", "-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", classpath]
     tool = [*java, "kafka.tools.StorageTool"]
     cluster = subprocess.run([*tool, "random-uuid"], capture_output=True, text=True, timeout=60, check=True).stdout.split()[-1]
-    subprocess.run([*tool, "format", "--cluster-id", cluster, "--config", str(properties)], capture_output=True, timeout=60, check=True)
+    users = [part for user in scram for part in ("--add-scram", user)]
+    subprocess.run([*tool, "format", "--cluster-id", cluster, "--config", str(properties), *users], capture_output=True, timeout=60, check=True)
     log, bootstrap = folder / "kafka.log", f"127.0.0.1:{port}"
     with ExitStack() as processes:
 

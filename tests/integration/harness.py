@@ -88,8 +88,8 @@ class Bench:
     async def create(self) -> None:
         await topics.create(self.broker.bootstrap, partitions=self.partitions, namespace=self.namespace)
 
-    def start_worker(self, stages: Sequence[str] = tuple(STAGES), **changes: Any) -> subprocess.Popen[bytes]:
-        job = Job(self.broker.bootstrap, self.config(**changes), list(stages), self.topology, self.broker.fetch_wait_ms)
+    def start_worker(self, stages: Sequence[str] = tuple(STAGES), *, bootstrap: str | None = None, **changes: Any) -> subprocess.Popen[bytes]:
+        job = Job(bootstrap or self.broker.bootstrap, self.config(**changes), list(stages), self.topology, self.broker.fetch_wait_ms)
         path = self.folder / f"worker-{len(self.workers)}.json"
         path.write_bytes(msgspec.json.encode(job))
         with path.with_suffix(".log").open("wb") as log:
