@@ -18,6 +18,11 @@ from streams.commands.alerting import webhook_options
 from streams.commands.broker import bootstrap_option, kafka_config_option, namespace_option
 from streams.runtimes.kafka_security import Security
 
+hypotheses_option = click.option(
+    "--partials/--no-partials", default=True, show_default=True,
+    help="Partial events of live calls: words and emotion of an utterance that goes on. Final events are the same with and without.",
+)
+
 
 @click.command()
 @click.option("--stages", default="all", show_default=True, help="all, or some of segment,hear,look,fuse,alert (all: alert where there are --rules).")
@@ -31,9 +36,10 @@ from streams.runtimes.kafka_security import Security
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the speech model.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the speech model runs.")
 @click.option("--rules", metavar="FILE|default", help="Alert rules for the stage alert: YAML (`affectstream alerts`), or the rules that come with it.")
+@hypotheses_option
 def worker(
     stages: str, bootstrap: str | None, namespace: str, kafka_config: Security, partitions: int, replication: int, state_dir: Path | None,
-    model_profile: str, threads: int, device: Literal["cpu", "cuda"], rules: str | None,
+    model_profile: str, threads: int, device: Literal["cpu", "cuda"], rules: str | None, partials: bool,
 ) -> int:
     """Run stages of the topology as Faust workers on Kafka until SIGTERM. Add workers to scale; a killed one loses nothing."""
     from streams.alerts.rules import DEFAULT, load
@@ -51,7 +57,7 @@ def worker(
         namespace=namespace, partitions=partitions, replication=replication, state_dir=str(state_dir) if state_dir else None, security=kafka_config,
     )
     _check_gpu(device)
-    resources = Resources(Options(profile=model_profile, rules=judged), threads=threads, device=device)
+    resources = Resources(Options(profile=model_profile, rules=judged, hypotheses=partials), threads=threads, device=device)
     if "hear" in names:
         resources.speech.warm_up()  # models load before the worker takes calls, not while the first caller waits
     return run_worker([STAGES[name] for name in names], _needed(bootstrap), config, resources=resources, graph=TOPOLOGY)
@@ -70,10 +76,11 @@ def worker(
 @click.option("--events", type=click.Path(path_type=Path, dir_okay=False), help="Without --bootstrap: write events here as JSON Lines (default: standard output).")
 @click.option("--rules", "alert_rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
 @webhook_options
+@hypotheses_option
 def gateway(
     bootstrap: str | None, namespace: str, kafka_config: Security, host: str, port: int, audiosocket_port: int | None, settings: Path | None,
     policy: Path | None, model_profile: str, events: Path | None, alert_rules: Path | None, webhook: tuple[str, ...],
-    webhook_secret: str | None, webhook_secret_file: Path | None,
+    webhook_secret: str | None, webhook_secret_file: Path | None, partials: bool,
 ) -> None:
     """Take live calls in: own WebSocket protocol, Twilio, Genesys AudioHook, FreeSWITCH, Asterisk AudioSocket, and a capture page.
 
@@ -84,6 +91,7 @@ def gateway(
     from streams import policy as policies
     from streams.alerts.rules import load as load_rules
     from streams.commands.alerting import sender_of
+    from streams.topology import Options
 
     rules = policies.load(policy)
     judged = load_rules(alert_rules) if alert_rules else ()
@@ -94,7 +102,7 @@ def gateway(
     if bootstrap:
         asyncio.run(_gateway_on_kafka(serving, bootstrap, namespace, kafka_config))
     else:
-        asyncio.run(_gateway_alone(serving, model_profile, events))
+        asyncio.run(_gateway_alone(serving, Options(profile=model_profile, hypotheses=partials), events))
 
 
 class Serving(msgspec.Struct, frozen=True):
@@ -165,14 +173,14 @@ async def _gateway_on_kafka(serving: Serving, bootstrap: str, namespace: str, se
     leaving.cancel()
 
 
-async def _gateway_alone(serving: Serving, profile: str, events: Path | None) -> None:
+async def _gateway_alone(serving: Serving, options: Any, events: Path | None) -> None:
     from streams.ingest.gateway.registry import Gateway
     from streams.ingest.gateway.sinks import EmbeddedSink
     from streams.subscriptions.feed import Feed
-    from streams.topology import Options, Resources
+    from streams.topology import Resources
 
     feed = Feed(rules=serving.judged, on_alert=serving.sender.send if serving.sender else None)
-    resources = Resources(Options(profile=profile))
+    resources = Resources(options)
     resources.speech.warm_up()
     encoder = msgspec.json.Encoder(order="deterministic")
     target = events.open("ab", buffering=0) if events else sys.stdout.buffer
