@@ -35,11 +35,14 @@ hypotheses_option = click.option(
 @click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True)
 @click.option("--threads", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads of the speech model.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the speech model runs.")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Give /metrics (Prometheus) and /healthz on this port.")
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Address for --metrics-port; loopback unless you open it.")
 @click.option("--rules", metavar="FILE|default", help="Alert rules for the stage alert: YAML (`affectstream alerts`), or the rules that come with it.")
 @hypotheses_option
 def worker(
     stages: str, bootstrap: str | None, namespace: str, kafka_config: Security, partitions: int, replication: int, state_dir: Path | None,
     model_profile: str, threads: int, device: Literal["cpu", "cuda"], rules: str | None, partials: bool,
+    metrics_port: int | None, metrics_host: str,
 ) -> int:
     """Run stages of the topology as Faust workers on Kafka until SIGTERM. Add workers to scale; a killed one loses nothing."""
     from streams.alerts.rules import DEFAULT, load
@@ -55,6 +58,7 @@ def worker(
         raise InputError("the stage alert has no rules", where="--rules", cure="give --rules FILE, or --rules default")
     config = WorkerConfig(
         namespace=namespace, partitions=partitions, replication=replication, state_dir=str(state_dir) if state_dir else None, security=kafka_config,
+        metrics=None if metrics_port is None else (metrics_host, metrics_port),
     )
     _check_gpu(device)
     resources = Resources(Options(profile=model_profile, rules=judged, hypotheses=partials), threads=threads, device=device)

@@ -22,6 +22,7 @@ from extractors.errors import AffectstreamError
 from streams import topics
 from streams.records import SessionStart
 from streams.runtimes.kafka_config import Spec, WorkerConfig, state_topic
+from streams.runtimes.kafka_metrics import Telemetry
 from streams.runtimes.kafka_security import silence
 from streams.runtimes.kafka_stage import StageWorker
 
@@ -71,12 +72,15 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    telemetry = Telemetry(tuple(spec.name for spec in stages))
+    pages = await telemetry.listen(*config.metrics) if config.metrics else None
     stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
     starting = asyncio.ensure_future(_start(stages, bootstrap, config, resources, graph, state_dir))
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():  # nothing is in hand that a goodbye would be for, and the broker may never answer
         _exit(0)
     workers = await starting
+    telemetry.stages, telemetry.healthy = lambda: [worker.state() for worker in workers], True
     watched: list[asyncio.Future[Any]] = [stopping]
     for worker in workers:
         watched += [worker.failed, asyncio.ensure_future(worker.app.wait_until_stopped())]
@@ -89,6 +93,7 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
             log.critical("the local tables are ahead of the broker's: remove %s, they are built again from the broker", state_dir)
         errors = [worker.failed.result() for worker in workers if worker.failed.done()]
         _exit(2 if errors and isinstance(errors[0], AffectstreamError) else 1)
+    telemetry.healthy = False
     leaving: asyncio.Future[Any] = asyncio.gather(*(worker.stop() for worker in workers))
     silent: asyncio.Future[Any] = asyncio.ensure_future(silence(bootstrap, config.security))
     await asyncio.wait({leaving, silent}, return_when=asyncio.FIRST_COMPLETED)
@@ -97,6 +102,8 @@ async def _serve(stages: Sequence[Spec], bootstrap: str, config: WorkerConfig, r
         _exit(1)
     silent.cancel()
     await leaving
+    if pages is not None:
+        pages.close()
     return 0
 
 

@@ -38,7 +38,8 @@ class WorkerConfig(Struct, frozen=True):
     bound what a stage takes at once; `session_timeout` is how long a dead worker goes unnoticed; `idle_timeout` ends a
     session that sends nothing (seconds, 0 = never); every `watch_interval` seconds the log is compared with what was
     worked off, every `tick_interval` seconds live sessions hear of the time (0 = never). `engine` are further settings
-    of the stream engine, `consumer` of the reader that reads logs again; `security` is how the broker is reached.
+    of the stream engine, `consumer` of the reader that reads logs again; `security` is how the broker is reached; `metrics` are host and port of the pages `/metrics` and
+    `/healthz`.
     """
 
     namespace: str = ""
@@ -57,6 +58,7 @@ class WorkerConfig(Struct, frozen=True):
     engine: dict[str, Any] = {}
     consumer: dict[str, Any] = {}
     security: Security = Security()
+    metrics: tuple[str, int] | None = None
 
 
 class AwaitedTable(Table):  # type: ignore[type-arg]

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +26,10 @@ from faust.streams import _current_event
 from extractors.errors import AffectstreamError
 from streams import topics
 from streams.records import DeadLetter, SessionEnd, SessionStart, encode
+from streams.runtimes.counters import count
 from streams.runtimes.kafka_config import Spec, WorkerConfig, application, batch_of
 from streams.runtimes.kafka_log import LogReader
+from streams.runtimes.kafka_metrics import StageState
 from streams.runtimes.kafka_partition import Partition
 from streams.runtimes.kafka_session import Checkpoint, Node, decode_checkpoint, encode_checkpoint
 from streams.runtimes.kafka_wire import (
@@ -202,7 +204,7 @@ class StageWorker:
             raise
 
     async def _steps(self, part: Partition, messages: list[Message]) -> None:
-        generation = self._generation
+        generation, began = self._generation, time.monotonic()
         self._enter(part)
         work: dict[str, list[Delivery]] = {}
         refused: list[Emission] = []
@@ -227,6 +229,27 @@ class StageWorker:
             part.progress[message.topic] = message.offset + 1
         if generation == self._generation:
             await self._store(part, work)
+        self._count("records_in_total", len(messages))
+        self._count("batches_total")
+        self._count("batch_microseconds_total", int((time.monotonic() - began) * 1e6))
+
+    def _count(self, name: str, n: int = 1) -> None:
+        count(f'{name}{{stage="{self.name}"}}', n)
+
+    def state(self) -> StageState:
+        """How the stage stands on this worker. The ends of the log are those of the last fetch."""
+        lag = 0
+        assigned = self.app.consumer.assignment() if self.app.started else set()
+        sources = {self._config.namespace + topic: topic for topic in self._spec.reads}
+        places = [place for place in assigned if place.topic in sources]
+        for place in places:
+            part = self._partitions.get(place.partition)
+            with suppress(AssertionError):  # given away this very moment
+                end = self.app.consumer.highwater(place)
+                if part is not None and end is not None:
+                    lag += max(0, end - part.progress.get(sources[place.topic], 0))
+        partitions = list(self._partitions.values())
+        return StageState(self.name, lag, len({place.partition for place in places}), sum(len(part.runners) for part in partitions))
 
     def _enter(self, part: Partition) -> None:
         """Say which partition of the table is meant from here on."""
@@ -268,6 +291,7 @@ class StageWorker:
                 raise outcome
             else:
                 part.ends[emission.topic] = max(part.ends.get(emission.topic, 0), outcome.offset + 1)
+                self._count("dead_letters_total" if emission.topic == topics.DEAD_LETTERS else "records_out_total")
         if refused:
             await self._deliver(part, refused)
 
