@@ -143,6 +143,18 @@ def test_what_takes_connections_is_probed_on_the_port_it_listens_on(name: str) -
     assert service["selector"] == {"app.kubernetes.io/name": name} and all(port["targetPort"] in ports for port in service["ports"])
 
 
+@pytest.mark.parametrize("name", STAGES)
+def test_a_worker_is_probed_and_read_on_the_port_that_it_is_told_to_open(name: str) -> None:
+    data, pod = of("ConfigMap")["affectstream"]["data"], PODS[name]
+    container = pod["spec"]["containers"][0]
+    (port,) = container["ports"]
+    assert str(port["containerPort"]) == data["AFFECTSTREAM_WORKER_METRICS_PORT"] == pod["metadata"]["annotations"]["prometheus.io/port"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    (rule,) = of("NetworkPolicy")["workers"]["spec"]["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": port["name"]}]
+
+
 def test_the_health_probe_is_a_route_of_the_gateway() -> None:
     from streams.ingest.gateway.app import routes
     from streams.ingest.gateway.registry import Gateway
@@ -156,8 +168,8 @@ def test_by_default_nothing_comes_in_and_nothing_goes_out() -> None:
     policies = of("NetworkPolicy")
     assert policies["nothing"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for name, policy in policies.items():
-        selected = policy["spec"]["podSelector"].get("matchLabels", {})
-        assert not selected or selected["app.kubernetes.io/name"] in PODS, f"{name} selects nobody"
+        selected = policy["spec"]["podSelector"].get("matchLabels", {}).items()
+        assert any(selected <= pod["metadata"]["labels"].items() for pod in PODS.values()), f"{name} selects nobody"
         assert all(rule.get("from") or rule.get("to") for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []))
 
 

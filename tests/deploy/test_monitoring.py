@@ -13,6 +13,7 @@ import yaml
 from streams.ingest.gateway.registry import Gateway
 from streams.records import TOPICS
 from streams.runtimes.kafka_config import WorkerConfig, group
+from streams.runtimes.kafka_metrics import Telemetry
 from streams.topology import TOPOLOGY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,11 +33,16 @@ def gateway_metrics() -> set[str]:
     return {f"affectstream_gateway_{name}" for name in gauges | set(re.findall(r'counters\["([a-z_]+)"\] \+=', source))}
 
 
+def worker_metrics() -> set[str]:
+    """What the page of a worker has from its first moment."""
+    return set(re.findall(r"# TYPE (\w+)", Telemetry(tuple(spec.name for spec in TOPOLOGY)).metrics()))
+
+
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_every_metric_exists(expression: str) -> None:
     plain = re.sub(r"\{[^}]*\}|\[[^\]]*\]|by \([^)]*\)", "", expression)
     names = set(re.findall(r"[a-z_]{2,}", plain)) - FUNCTIONS
-    assert names <= gateway_metrics() | EXPORTER, names
+    assert names <= gateway_metrics() | worker_metrics() | EXPORTER, names
     assert names or "up{" in expression
 
 
@@ -49,10 +55,23 @@ def test_every_consumer_group_and_topic_exists(expression: str) -> None:
         assert set(pattern.split("|")) <= topics
 
 
+def _targets(job: dict[str, Any]) -> list[str]:
+    named = [f"{name}:{found['port']}" for found in job.get("dns_sd_configs", ()) for name in found["names"]]
+    return named + [target for static in job.get("static_configs", ()) for target in static["targets"]]
+
+
+def test_every_worker_is_scraped_on_the_port_that_it_is_told_to_open() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
+    workers = {name: service["environment"] for name, service in services.items() if service.get("command", [""])[0] == "worker"}
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    (job,) = [job for job in config["scrape_configs"] if job["job_name"] == "workers"]
+    assert set(_targets(job)) == {f"{name}:{variables['AFFECTSTREAM_WORKER_METRICS_PORT']}" for name, variables in workers.items()}
+
+
 def test_what_is_scraped_is_what_compose_runs() -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))["services"]
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))
-    jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
+    jobs = {job["job_name"]: _targets(job) for job in config["scrape_configs"]}
     assert {target.split(":")[0] for targets in jobs.values() for target in targets} <= set(services)
     assert set(re.findall(r'job="(\w+)"', " ".join(EXPRESSIONS))) <= set(jobs)
     assert all((DEPLOY / "prometheus" / name).is_file() for name in config["rule_files"])
