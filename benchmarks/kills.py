@@ -8,7 +8,8 @@ same bytes in the same order (but for `latency`).
     python -m benchmarks.kills --runs 20 [--workers 2] [--live] [--topology small] [--broker auto|kafka|tansu] [--seed 0] [--quick]
 
 `--topology small` takes small stages without models: the same runtime, and kills every few seconds. With `--live` the
-sessions are live ones: events leave when they are composed, so their order is not compared, and partial events come before.
+sessions are live ones: events leave when they are composed, so their order is not compared, and partial events come before;
+no recording with pictures is played then, because a live session gives pictures up where the machine cannot keep up.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def prepare(topology: str, seed: int, live: bool) -> tuple[list[Played], dict[st
 
     resources = Resources()
     sessions, expected = [], {}
-    for media in recordings():
+    for media in [media for media in recordings() if not (live and media.suffix == ".mp4")]:
         start, records = load(media, from_ms=0, to_ms=SECONDS * 1000)
         sessions.append((msgspec.structs.replace(start, live=live), [msgspec.structs.replace(r, live=live) if isinstance(r, SessionStart) else r for r in records]))
         expected[start.session], letters = embedded_events(start, records, resources)
