@@ -25,6 +25,7 @@ from streams.asyncapi import document  # noqa: E402
 from streams.egress.field_docs import FIELD_DOCS, FieldDoc  # noqa: E402
 from streams.egress.schema import schema  # noqa: E402
 from streams.records import SCHEMA_VERSION, TOPICS  # noqa: E402
+from streams.runtimes import kafka_metrics, kafka_security  # noqa: E402
 from streams.runtimes.kafka_config import WorkerConfig, group, state_topic  # noqa: E402
 from streams.stages.fuse import FEWEST_FRAMES, FuseOptions  # noqa: E402
 from streams.topology import TOPOLOGY  # noqa: E402
@@ -200,9 +201,22 @@ def worker_values() -> str:
     ])
 
 
+def worker_metrics() -> str:
+    rows = ["| metric | |", "|---|---|"]
+    rows += [f"| `{kafka_metrics.PREFIX}{name}{{stage}}` | {text} |" for name, text in (kafka_metrics.PER_STAGE | kafka_metrics.GAUGES).items()]
+    rows += [f"| `{kafka_metrics.PREFIX}{name}` | {text} |" for name, text in kafka_metrics.OF_PROCESS.items()]
+    rows += ["| `process_cpu_seconds_total`, `process_resident_memory_bytes` | CPU time and memory of the process. |"]
+    return "\n".join(rows)
+
+
+def kafka_config() -> str:
+    return "\n".join(["| key | meaning |", "|---|---|", *(f"| `{name}` | {kafka_security.MEANING[name]} |" for name in kafka_security.Security.__struct_fields__)])
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "topics": topic_table, "stages": stage_table, "headers": header_table, "sizing": sizing_table, "figures": figure_table, "pool": pool_table,
     "compounds": compound_table, "fusion": fusion_values, "metrics": metric_values, "worker": worker_values,
+    "worker_metrics": worker_metrics, "kafka_config": kafka_config,
 }  # fmt: skip
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -34,6 +34,16 @@ from extractors.errors import InputError
 OPTION = "--kafka-config"
 SILENCE_S = 6.0
 """A broker that says nothing for so long is taken for gone by a process that wants to end."""
+MEANING = {
+    "security_protocol": "PLAINTEXT (default), SSL, SASL_PLAINTEXT or SASL_SSL: what the listener of the broker speaks",
+    "ssl_cafile": "PEM file of the authorities to trust; without it those of the system",
+    "ssl_certfile": "PEM file of the client's certificate, where the broker asks for one",
+    "ssl_keyfile": "PEM file of its key, not encrypted, where it is not in the same file",
+    "sasl_mechanism": "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    "sasl_plain_username": "the user, for every mechanism",
+    "sasl_plain_password_env": "environment variable that holds the password, or",
+    "sasl_plain_password_file": "file that holds it",
+}
 _FILES = ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "sasl_plain_password_file")
 
 

@@ -66,7 +66,7 @@ def test_commands_that_are_shown_are_accepted(line: str, accept: Accept, tmp_pat
     monkeypatch.chdir(tmp_path)
     words = [word for word in shlex.split(line)[1:] if word != "…"]
     (tmp_path / "results" / "call").mkdir(parents=True)
-    for name in ("call.wav", "rules.yaml"):
+    for name in ("call.wav", "rules.yaml", "kafka.toml"):
         (tmp_path / name).write_text("")
     if words == ["replay", "--policy", "my-policy.toml"]:
         words += ["call.wav", "--out", "results"]

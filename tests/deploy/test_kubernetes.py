@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -173,11 +174,52 @@ def test_by_default_nothing_comes_in_and_nothing_goes_out() -> None:
         assert all(rule.get("from") or rule.get("to") for rule in policy["spec"].get("ingress", []) + policy["spec"].get("egress", []))
 
 
+def added(manifest: dict[str, Any], patch: str) -> dict[str, Any]:
+    """`manifest` with the additions of a JSON patch."""
+    changed = copy.deepcopy(manifest)
+    for step in yaml.safe_load(patch):
+        *path, last = step["path"].removeprefix("/").split("/")
+        place: Any = changed
+        for part in path:
+            place = place[int(part)] if isinstance(place, list) else place[part]
+        assert step["op"] == "add"
+        if isinstance(place, list):
+            assert last == "-"
+            place.append(step["value"])
+        else:
+            place[last] = step["value"]
+    return changed
+
+
+def test_the_overlay_for_tls_reaches_every_pod_and_every_trigger(accept: Accept, tmp_path: Path) -> None:
+    patches = FILES[FOLDER / "tls" / "kustomization.yaml"][0]["patches"]
+    changed: dict[tuple[str, str], dict[str, Any]] = {(m["kind"], m["metadata"]["name"]): m for m in BASE}
+    for one in patches:
+        target = one["target"]
+        for kind, name in changed:
+            if re.fullmatch(target["kind"], kind) and target.get("name", name) == name:
+                changed[kind, name] = added(changed[kind, name], one["patch"])
+    data = changed["ConfigMap", "affectstream"]["data"]
+    for (kind, _), manifest in changed.items():
+        if kind in ("Deployment", "Job"):
+            spec = manifest["spec"]["template"]["spec"]
+            (mount,) = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "kafka"]
+            assert {"name": "kafka", "secret": {"secretName": "affectstream-kafka"}} in spec["volumes"]
+            command = spec["containers"][0]["args"][0]
+            assert data[f"AFFECTSTREAM_{command.upper()}_KAFKA_CONFIG"] == f"{mount['mountPath']}/kafka.toml"
+        if kind == "ScaledObject":
+            assert all(trigger["authenticationRef"] == {"name": "kafka"} and trigger["metadata"]["tls"] == "enable" for trigger in manifest["spec"]["triggers"])
+    (tmp_path / "kafka.toml").write_text("")
+    here = {key: str(tmp_path / "kafka.toml") if key.endswith("_KAFKA_CONFIG") else value for key, value in data.items()}
+    for name in PODS:
+        accept(PODS[name]["spec"]["containers"][0]["args"], here)  # a variable that names no option is refused
+
+
 def test_the_kustomization_lists_every_file() -> None:
-    for folder in ("base", "gpu"):
+    for folder in ("base", "gpu", "tls"):
         kustomization = FILES[FOLDER / folder / "kustomization.yaml"][0]
-        listed = {*kustomization["resources"], *(patch["path"] for patch in kustomization.get("patches", ()))}
+        listed = {*kustomization["resources"], *(patch["path"] for patch in kustomization.get("patches", ()) if "path" in patch)}
         files = {file.name for file in (FOLDER / folder).glob("*.yaml")} - {"kustomization.yaml"}
         assert listed - {"../base"} == files
-        for image in kustomization["images"]:
+        for image in kustomization.get("images", ()):
             assert image["newTag"] != "latest"
