@@ -5,9 +5,11 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import click
 import pytest
 
 from extractors.errors import InputError
+from streams.cli import COMMANDS, cli
 from streams.runtimes.kafka_config import WorkerConfig
 from streams.runtimes.kafka_security import Security, load
 
@@ -78,3 +80,11 @@ def test_a_file_that_is_no_certificate_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("not a certificate")
     with pytest.raises(InputError, match="a certificate cannot be used"):
         load(settings(tmp_path, "security_protocol = 'SSL'\nssl_cafile = 'ca.pem'"))
+
+
+def test_every_command_that_talks_to_a_broker_takes_the_settings() -> None:
+    group = click.Context(cli)
+    commands = {name: cli.get_command(group, name) for name in COMMANDS}
+    options = {name: {param.name for param in command.params} for name, command in commands.items() if command}
+    talking = {name for name, names in options.items() if "bootstrap" in names}
+    assert {"worker", "gateway", "topics", "dashboard"} <= talking == {name for name, names in options.items() if "kafka_config" in names}
