@@ -18,20 +18,25 @@ import msgspec
 from extractors.errors import AffectstreamError
 from fusion.events import EmotionEvent
 from streams.records import AudioChunk, DeadLetter, Output, SessionEnd, SessionStart, VideoFrame, encode
-from streams.stages.protocol import Stage
+from streams.stages.protocol import Sheds, Stage
 from streams.topology import STAGES, Resources, StageSpec, topic_of
 
 _CAPACITY = {"hear": 256, "look": 64}
 """Records waiting before a stage: about a minute of a two-sided call (most are watermarks), six seconds of pictures."""
 
+DEADLINE_EVERY_S = 0.5
+
 
 class _Worker:
     """A stage behind a bounded queue in its own thread."""
 
-    def __init__(self, spec: StageSpec, stage: Stage, deliver: Callable[[Iterable[Output]], None], dead: Callable[[DeadLetter], None]) -> None:
+    def __init__(
+        self, spec: StageSpec, stage: Stage, deliver: Callable[[Iterable[Output]], None], dead: Callable[[DeadLetter], None], live: bool,
+    ) -> None:
         self._stage, self._batch, self._name = stage, spec.batch, spec.name
+        self._sheds = stage if live and isinstance(stage, Sheds) else None
         self._deliver, self._dead = deliver, dead
-        self._inbox: queue.Queue[Output | None] = queue.Queue(_CAPACITY[spec.name])
+        self._inbox: queue.Queue[tuple[Output, float] | None] = queue.Queue(_CAPACITY[spec.name])
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=spec.name, daemon=True)
         self._thread.start()
@@ -39,7 +44,7 @@ class _Worker:
     def put(self, record: Output) -> None:
         while self._failure is None:
             try:
-                return self._inbox.put(record, timeout=0.5)
+                return self._inbox.put((record, time.monotonic()), timeout=0.5)
             except queue.Full:
                 continue
         raise self._failure
@@ -72,8 +77,10 @@ class _Worker:
         records: list[Output] = []
         open_ended = True
         first = self._inbox.get()
+        if first is not None and self._sheds is not None:
+            self._sheds.pressed(int((time.monotonic() - first[1]) * 1000))
         while first is not None:
-            records.append(first)
+            records.append(first[0])
             if len(records) >= self._batch:
                 break
             try:
@@ -122,10 +129,13 @@ class EmbeddedSession:
         self._segment = STAGES["segment"].factory(start, resources)
         self._hear = self._worker("hear", resources) if start.audio_sources else None
         self._look = self._worker("look", resources) if start.video_sources else None
+        self._over = threading.Event()
         self._to_fuse([start])
+        if start.live and start.audio_sources and start.video_sources:  # words do not wait for slow pictures
+            threading.Thread(target=self._deadlines, name="deadlines", daemon=True).start()
 
     def _worker(self, name: str, resources: Resources) -> _Worker:
-        return _Worker(STAGES[name], STAGES[name].factory(self._start, resources), self._to_fuse, self._dead)
+        return _Worker(STAGES[name], STAGES[name].factory(self._start, resources), self._to_fuse, self._dead, self._start.live)
 
     def feed(self, record: Output) -> None:
         topic = topic_of(record)
@@ -139,6 +149,7 @@ class EmbeddedSession:
             self._look.put(record)
 
     def close(self, reason: str = "completed") -> None:
+        self._over.set()
         end = SessionEnd(self._start.session, reason)
         self._utterances(self._segment.feed(end))
         if self._look:
@@ -149,15 +160,16 @@ class EmbeddedSession:
         self._to_fuse([end])
 
     def abandon(self) -> None:
+        self._over.set()
         for worker in (self._hear, self._look):
             if worker:
                 worker.abandon()
         self._to_fuse([SessionEnd(self._start.session, "interrupted")])
 
-    def tick(self, now_ms: int) -> None:
-        """Deadlines of a live run, in media time."""
-        with self._lock:
-            self._emit(self._fuse.tick(now_ms))
+    def _deadlines(self) -> None:
+        while not self._over.wait(DEADLINE_EVERY_S):
+            with self._lock:
+                self._emit(self._fuse.tick(int(time.monotonic() * 1000)))
 
     def _utterances(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
