@@ -27,7 +27,10 @@ from streams.subscriptions.app import COOKIE, MAX_BODY, Service, bearer
 from streams.subscriptions.app import routes as api_routes
 
 PAGES = {"overview": "Calls", "alerts": "Alerts", "search": "Search", "compare": "Compare"}
-_MODULES = ("dom", "live", "shell", "overview", "call", "axis", "curves", "evidence", "face", "alerts", "search", "compare")
+_MODULES = (
+    "dom", "live", "shell", "overview", "call", "axis", "curves", "evidence", "face", "faces", "figures", "shifts", "transcript", "alerts", "search",
+    "compare",
+)
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{inline}; connect-src 'self'; img-src 'self' data:; media-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

@@ -1,22 +1,32 @@
 // One call: axis, transcript, evidence and playback are one selection, which the address keeps.
-import { $, callHref, chip, clock, el, get, name, percent, say, signed, stateOf } from "/static/dom.js";
+import { $, chip, clock, colour, el, get, late, name, put, say, signed, stateOf } from "/static/dom.js";
 import { Axis } from "/static/axis.js";
 import { Curves } from "/static/curves.js";
 import { evidence } from "/static/evidence.js";
+import { Faces } from "/static/faces.js";
+import { figures } from "/static/figures.js";
+import { shiftList, turnsOf } from "/static/shifts.js";
 import { announce, first, follow, keys, recount } from "/static/shell.js";
+import { Transcript } from "/static/transcript.js";
 
 const session = decodeURIComponent(location.pathname.slice("/calls/".length)), path = `/v1/sessions/${encodeURIComponent(session)}`;
 const narrow = matchMedia("(max-width: 860px)"), calm = matchMedia("(prefers-reduced-motion: reduce)");
-let call = null, events = [], partials = new Map(), selected = null, position = 0, following = true, whole = true, media = null;
-const rows = new Map();
+const LONG = 20 * 60, PART = 10 * 60, LEAST = 15; // seconds: from LONG on the axis opens on a PART of the call
+let call = null, events = [], partials = new Map(), selected = null, position = 0, following = true, media = null;
+let part = null, low = 0, turned = new Map(), byId = new Map(), fresh = Date.now();
 
-const axis = new Axis($("lanes"), { onSelect: id => select(id), onSeek: (ms, who) => seek(ms, who) });
-const curves = new Curves(session, axis);
-axis.redraw = () => axis.draw(call.state, events, call.state.alerts, call.metrics);
-
-const length = () => Math.max(call.state.duration_ms, call.state.position_ms, ...events.map(e => e.end_ms), 1000);
-const shown = () => [...events, ...[...partials.values()].filter(p => !events.some(e => e.id === p.id))];
-const find = id => events.find(e => e.id === id);
+const axis = new Axis($("lanes"), { onSelect: id => select(id), onSeek: (ms, who) => seek(ms, who), onView: to => { setFollow(false); setView(to); } });
+const curves = new Curves(session, axis), faces = new Faces(path);
+const turns = new Transcript($("turns"), { onSelect: id => select(id), onPoint: id => show(find(id) ?? partials.get(id)), onLeave: () => show(find(selected)) });
+const live = () => call.state.state === "live";
+const length = () => Math.max(call.state.duration_ms, call.state.position_ms, events.reduce((most, e) => Math.max(most, e.end_ms), 0), ...[...partials.values()].map(e => e.end_ms), 1000);
+const total = () => Math.max(length() / 1000, live() ? 60 : 0);
+axis.redraw = () => {
+  const end = total(), air = end * 0.012, whole = part && part < end ? [-air, end + air] : null;
+  axis.draw(call.state, events, call.state.alerts, call.metrics, { shifts: call.metrics.shifts ?? [], faces: faces.lane(find, colour), whole });
+};
+const find = id => byId.get(id);
+const open = () => [...partials.values()].filter(p => !byId.has(p.id));
 const nearest = (ms, who) => {
   let best = null, cost = Infinity;
   for (const e of events) {
@@ -26,60 +36,49 @@ const nearest = (ms, who) => {
   }
   return best;
 };
-const setView = () => {
-  const end = length() / 1000, wide = end > 600 && !whole;
-  const [low, high] = wide ? [Math.max(0, Math.min(end - 600, following ? end - 600 : position / 1000 - 300)), 0] : [0, Math.max(end, call.state.state === "live" ? 60 : end)];
-  const view = wide ? [low, low + 600] : [low, high], air = (view[1] - view[0]) * 0.012;
+// Shows a part of the call from `from` seconds on; without it the part that holds the position (the end, while following).
+const setView = from => {
+  const end = total();
+  let view = [0, end];
+  if (part && part < end) {
+    const now = position / 1000;
+    if (from !== undefined) low = from;
+    else if (following && live()) low = end - part;
+    else if (now < low || now > low + part) low = now - part * 0.3;
+    low = Math.max(0, Math.min(low, end - part));
+    view = [low, low + part];
+  }
+  const air = (view[1] - view[0]) * 0.012;
   axis.show(view[0] - air, view[1] + air);
   curves.show(view[0] - air, view[1] + air);
+  $("closer").disabled = (part ?? end) <= LEAST;
+  $("wider").disabled = $("whole").disabled = !part || part >= end;
+};
+const zoom = by => {
+  const end = total(), to = Math.max(LEAST, (part ?? end) * by), middle = position / 1000 >= low && position / 1000 <= low + (part ?? end) ? position / 1000 : low + (part ?? end) / 2;
+  const share = part ? (middle - low) / part : middle / end;
+  const strip = Boolean(part && part < end);
+  part = to >= end ? null : to;
+  if (strip !== Boolean(part)) axis.redraw();
+  setView(part ? middle - share * part : undefined);
 };
 
-// Transcript: rows are kept, new ones are added, so that focus and scroll stay.
-const fill = e => {
-  const state = stateOf(e), p = e.probabilities?.[e.label];
-  const words = e.transcript?.text?.trim();
-  const unsaid = e.kind === "face" ? `seen while silent, to ${clock(e.end_ms)}` : "nothing understood";
-  return [el("span", { class: "time" }, clock(e.start_ms)), el("span", { class: "name" }, name(e.participant)),
-    chip(state, state === "withheld" ? "withheld" : `${state}${p === undefined ? "" : ` ${p.toFixed(2)}`}`),
-    e.context?.shift && e.context.previous && e.context.previous !== "unknown" ? el("span", { class: "shift" }, `was ${e.context.previous}`) : null,
-    el("span", { class: "said", dir: "auto", lang: e.transcript?.language || null }, words || el("em", {}, unsaid))];
+const none = () => live() ? "Nobody has spoken and no face was seen yet." : "Nobody spoke and no face was seen.";
+const list = () => turns.set([...events, ...open()].sort((a, b) => a.start_ms - b.start_ms || a.end_ms - b.end_ms), none(), turned);
+const show = e => {
+  if (e) put($("panel"), evidence(e, call.state.participants.find(p => p.id === e.participant), { turned: turned.get(e.id) ?? null, crop: faces.get(e.id) ?? null }));
+  else put($("panel"), el("p", { class: "empty" }, live() && !events.length ? "What an expression rests on stands here with the first words." : "Choose a moment."));
 };
-const list = () => {
-  const box = $("turns"), all = shown().sort((a, b) => a.start_ms - b.start_ms || a.end_ms - b.end_ms);
-  const wanted = all.map(e => {
-    let li = rows.get(e.id);
-    const mark = `${e.revision} ${e.status}`;
-    if (!li) { li = el("li", {}, el("button", { type: "button", class: "turn", tabindex: -1, "data-id": e.id })); rows.set(e.id, li); }
-    if (li.dataset.mark !== mark) { li.dataset.mark = mark; li.firstChild.replaceChildren(...fill(e).filter(Boolean)); li.firstChild.classList.toggle("partial", e.status === "partial"); }
-    return li;
-  });
-  for (const [id, li] of rows) if (!wanted.includes(li)) { li.remove(); rows.delete(id); }
-  wanted.forEach((li, i) => { if (box.children[i] !== li) box.insertBefore(li, box.children[i] ?? null); });
-  box.hidden = !wanted.length;
-  if (!$("no-words")) box.after(el("p", { class: "empty", id: "no-words" }, "Nobody has spoken and no face was seen yet."));
-  $("no-words").hidden = wanted.length > 0;
-  if (!box.querySelector('[tabindex="0"]')) wanted[0]?.firstChild.setAttribute("tabindex", 0);
-};
-const reveal = id => {
-  const box = $("turns"), li = rows.get(id);
-  if (!li || narrow.matches) return;
-  const r = li.getBoundingClientRect(), b = box.getBoundingClientRect();
-  if (r.top < b.top || r.bottom > b.bottom) box.scrollTop += r.top - b.top - box.clientHeight / 2 + r.height;
-};
-
-const show = e => { if (e) $("panel").replaceChildren(...evidence(e, call.state.participants.find(p => p.id === e.participant))); };
 const select = (id, { write = true, focus = false, move = true, sheet = true, user = true } = {}) => {
   const e = find(id);
   if (!e) return;
-  if (user) setFollow(e === events.at(-1) && call.state.state === "live");
-  const button = rows.get(id)?.firstChild;
-  $("turns").querySelector('[aria-current="true"]')?.removeAttribute("aria-current");
-  for (const b of $("turns").querySelectorAll('[tabindex="0"]')) b.tabIndex = -1;
+  if (user) setFollow(e === events.at(-1) && live());
   selected = id;
-  if (button) { button.setAttribute("aria-current", "true"); button.tabIndex = 0; if (focus) button.focus({ preventScroll: true }); reveal(id); }
+  turns.select(id, { focus, reveal: !narrow.matches || user });
   axis.select(e);
   show(e);
   place(e.start_ms);
+  setView();
   if (user && sheet) document.body.classList.add("sheet");
   if (move && media?.readyState > 0 && user) media.currentTime = e.start_ms / 1000;
   if (write && user) history.replaceState(null, "", `#t=${e.start_ms / 1000}&e=${e.id}`);
@@ -96,89 +95,88 @@ const seek = (ms, who) => {
   if (media?.readyState > 0) media.currentTime = position / 1000;
 };
 const step = by => {
-  const i = events.findIndex(e => e.id === selected);
-  const to = events[Math.max(0, Math.min(events.length - 1, i + by))];
+  const i = events.findIndex(e => e.id === selected), to = events[Math.max(0, Math.min(events.length - 1, i + by))];
   if (to) select(to.id, { focus: document.activeElement?.classList.contains("turn") });
 };
 const nudge = ms => {
   place(position + ms);
-  const e = nearest(position);
-  if (e && e.start_ms <= position && position < e.end_ms && e.id !== selected) { const at = position; select(e.id, { move: false }); place(at); }
+  const e = nearest(position), at = position;
+  if (e && e.start_ms <= position && position < e.end_ms && e.id !== selected) { select(e.id, { move: false }); place(at); }
+  setView();
   if (media?.readyState > 0) media.currentTime = position / 1000;
 };
-const setFollow = on => {
-  following = on;
-  const b = $("follow");
-  if (b) b.setAttribute("aria-pressed", String(on));
+const setFollow = on => { following = on; $("follow").setAttribute("aria-pressed", String(on)); };
+// The newest moment, of somebody whose expression may be shown where there is one: how are they now?
+const latest = () => {
+  const e = events.findLast(x => x.status !== "withheld" && length() - x.end_ms < 30000) ?? events.at(-1);
+  if (!e) return;
+  select(e.id, { user: false });
+  place(length());
+  turns.end();
 };
 
-const figures = () => {
-  const m = call.metrics, people = m.participants;
-  if (!people.length) return [el("p", { class: "empty" }, "Nobody spoke yet, so there is nothing to count.")];
-  const made = m.interruptions.filter(i => i.outcome === "success").length;
-  const cell = (v, n, unit = "") => v === null || v === undefined ? "none · 0" : `${v}${unit} · ${n}`;
-  const table = [
-    ["Talk time", "voice activity", p => clock(p.talk_ms)], ["Share of talk", "of all talk time", p => p.talk_ratio === null ? "none" : percent(p.talk_ratio)],
-    ["Utterances", "in turns", p => `${p.utterances} in ${p.turns}`], ["Talk speed", "words a minute · utterances", p => cell(p.words_per_min === null ? null : Math.round(p.words_per_min), p.worded_utterances)],
-    ["Loudness", "LUFS · utterances", p => cell(p.loudness_lufs === null ? null : p.loudness_lufs.toFixed(1).replace("-", "−"), p.loudness_count)],
-    ["Answers after", "median · answers", p => cell(p.response.median_ms === null ? null : (p.response.median_ms / 1000).toFixed(1).replace("-", "−"), p.response.count, " s")],
-    ["Interrupts", "and attempts", p => `${p.interruptions_made} and ${p.interruption_attempts}`],
-    ["Valence by quarter", "mean · utterances", p => p.valence === null ? "withheld" : p.valence.quarters.map(q => `${signed(q.valence)} · ${q.count}`).join("  |  ")],
-    ["Valence trend", "a minute · utterances", p => p.valence === null ? "withheld" : p.valence.trend.slope_per_min === null ? "too few utterances" : `${signed(p.valence.trend.slope_per_min)} · ${p.valence.trend.count}`],
-  ];
-  return [el("dl", { class: "facts" }, [["Somebody speaks", clock(m.talk_ms)], ["Nobody speaks, 3 s or longer", m.non_talk.length ? `${clock(m.non_talk_ms)} · ${m.non_talk.length}` : "never"],
-    ["Several speak at once", m.overlaps.length ? `${(m.overlap_ms / 1000).toFixed(1)} s · ${m.overlaps.length}` : "never"], ["Interruptions", `${made} · ${m.interruptions.length - made} attempts`]]
-    .map(([t, v]) => el("div", {}, el("dt", {}, t), el("dd", {}, v)))),
-    el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Figures by participant" }, el("table", {},
-      el("thead", {}, el("tr", {}, el("td"), people.map(p => el("th", { scope: "col" }, name(p.participant))))),
-      el("tbody", {}, table.map(([t, x, v]) => el("tr", {}, el("th", { scope: "row" }, t, el("small", {}, ` ${x}`)), people.map(p => el("td", {}, v(p))))))))];
+// Where the valence of somebody is heading: the mean of the last four points against the four before.
+const heading = trend => {
+  const mean = points => points.reduce((sum, p) => sum + p.valence, 0) / points.length;
+  if (trend.length < 8) return null;
+  const by = mean(trend.slice(-4)) - mean(trend.slice(-8, -4));
+  return by > 0.15 ? "rising" : by < -0.15 ? "falling" : "level";
+};
+const now = p => {
+  const to = heading(p.trend);
+  return el("span", { class: "nowof" }, el("b", {}, name(p.id)), p.label === null ? el("span", { class: "quiet" }, " nothing yet")
+    : [chip(p.label, `${p.label}${p.confidence === null || p.label === "unknown" ? "" : ` ${p.confidence.toFixed(2)}`}`), ` since ${clock(p.since_ms)}`,
+      p.valence === null ? null : `, valence ${signed(p.valence)}${to ? `, ${to}` : ""} (${p.measured} measured)`]);
 };
 const head = () => {
-  const s = call.state;
-  const open = s.alerts.filter(a => a.alert.status === "open");
+  const s = call.state, fired = s.alerts.filter(a => a.alert.status === "open");
   $("story").textContent = call.headline.text;
   document.title = `${document.title.match(/^\(\d+\) /)?.[0] ?? ""}${s.media || session} · affectstream`;
-  $("about").replaceChildren(...[el("b", {}, s.media || session), el("span", {}, s.state === "live" ? "live" : "ended"), el("span", {}, clock(length())), el("span", {}, `${events.length} events`),
-    el("span", {}, el("a", { href: `${path}/report` }, "report")), el("span", {}, el("a", { href: `/compare?a=${encodeURIComponent(session)}` }, "compare")),
-    ...open.map(({ alert, acknowledged }) => el("span", {}, el("a", { class: "warn", href: "/alerts" }, `⚑ ${alert.rule}${acknowledged ? ` (taken by ${acknowledged.by})` : ""}`)))]);
-  const tools = $("tools");
-  if (!tools.children.length) tools.append(
-    el("button", { type: "button", id: "follow", "aria-pressed": "true", onclick: () => { setFollow(true); latest(); } }, "Follow"),
-    el("button", { type: "button", id: "whole", "aria-pressed": String(whole), onclick: event => { whole = !whole; event.currentTarget.setAttribute("aria-pressed", String(whole)); setView(); } }, "Whole call"));
-  $("follow").hidden = s.state !== "live";
-  $("whole").hidden = length() < 600000;
+  const kept = s.has_video ? s.has_audio ? null : "picture without sound" : "sound without picture";
+  put($("about"), el("b", {}, s.media || session), el("span", {}, live() ? el("span", { class: "on" }, "live") : "ended"), el("span", {}, clock(length())), el("span", {}, `${events.length} event${events.length === 1 ? "" : "s"}`),
+    kept ? el("span", {}, kept) : null, el("span", {}, el("a", { href: `${path}/report` }, "report")), el("span", {}, el("a", { href: `/compare?a=${encodeURIComponent(session)}` }, "compare")));
+  const counted = new Map();
+  for (const { alert, acknowledged } of fired) { const text = `⚑ ${alert.rule}${acknowledged ? ` (taken by ${acknowledged.by})` : ""}`; counted.set(text, [text, acknowledged, (counted.get(text)?.[2] ?? 0) + 1]); }
+  const flags = [...counted.values()];
+  const who = live() ? s.participants.filter(p => p.analysed).sort((a, b) => (b.role === "customer") - (a.role === "customer") || (a.valence ?? 1) - (b.valence ?? 1)).slice(0, 3) : [];
+  put($("now"), who.map(now), late(s, Date.now() - fresh), ...flags.map(([text, taken, n]) => el("a", { class: `flagged ${taken ? "taken" : ""}`, href: "/alerts" }, `${text}${n > 1 ? ` ×${n}` : ""}`)));
+  $("follow").hidden = !live();
+  $("seek").hidden = !events.some(e => e.transcript?.text);
+  $("h-said").textContent = s.has_audio ? "Transcript" : "What was seen";
 };
-const latest = () => { const e = events.at(-1); if (e) { select(e.id, { user: false }); place(e.end_ms); } };
+const preceded = () => put($("shiftlist"), shiftList(call.metrics.shifts ?? [], find, id => { select(id); $("stage").scrollIntoView({ block: "nearest" }); }, call.metrics.parameters?.shifts?.window_ms ?? 30000, preceded));
 const draw = () => {
   head();
   axis.redraw();
+  axis.soften(open());
   setView();
   list();
-  if (following && call.state.state === "live") latest();
+  if (following && live()) latest();
   else if (selected) { axis.select(find(selected)); place(position); }
-  $("legend").replaceChildren(...axis.legend(events));
-  $("facts").replaceChildren(...figures());
-  const turns = $("turns");
-  turns.style.setProperty("--above", `${Math.round(turns.getBoundingClientRect().top + scrollY)}px`);
+  if (!selected) show(null);
+  const made = axis.legend(events), shifts = call.metrics.shifts ?? [];
+  put($("legend"), made.length ? [el("li", { class: "says" }, $("legend").dataset.says), made] : []);
+  $("marks").hidden = !made.length;
+  $("lanes").parentElement.toggleAttribute("data-many", call.state.participants.length > 3);
+  if (call.state.participants.length > 3) $("lanes").parentElement.tabIndex = 0; // its own scroll, reached by keyboard
+  $("shifts").hidden = !shifts.length;
+  preceded();
+  put($("facts"), figures(call.metrics));
+  const box = $("turns");
+  box.style.setProperty("--above", `${Math.round(box.getBoundingClientRect().top + scrollY)}px`);
 };
 
 const player = () => {
   if (!call.state.has_media || media) return;
   media = el(call.state.has_video ? "video" : "audio", { id: "media", controls: true, preload: "metadata", src: `${path}/media`, "aria-label": "Recording of the call" });
   $("player").replaceChildren(media);
-  let now = null;
+  media.addEventListener("loadedmetadata", () => { const e = find(selected); if (e && !following) media.currentTime = e.start_ms / 1000; });
   media.addEventListener("timeupdate", () => {
     if (media.paused) return;
     const ms = media.currentTime * 1000, e = nearest(ms);
+    if (e && e.id !== turns.playing) { turns.now(e.id); select(e.id, { user: false }); }
     place(ms);
-    if (!whole) setView();
-    if (e && e.id !== now) {
-      rows.get(now)?.firstChild.classList.remove("now");
-      now = e.id;
-      rows.get(now)?.firstChild.classList.add("now");
-      select(e.id, { user: false });
-      place(ms);
-    }
+    setView();
   });
   media.addEventListener("play", () => { setFollow(false); document.body.classList.toggle("live", !calm.matches); });
   media.addEventListener("pause", () => document.body.classList.remove("live"));
@@ -187,27 +185,54 @@ const player = () => {
 
 // The events are read once; afterwards they come by subscription and only state and figures are read again.
 let due = 0, complete = false;
+const order = () => { byId = new Map(events.map(e => [e.id, e])); events.sort((a, b) => a.start_ms - b.start_ms || a.end_ms - b.end_ms || (a.participant < b.participant ? -1 : 1)); };
 const merge = e => {
-  const i = events.findIndex(known => known.id === e.id);
-  if (i >= 0 && events[i].revision >= e.revision) return;
-  if (i >= 0) events[i] = e; else events.push(e);
-  events.sort((a, b) => a.start_ms - b.start_ms || a.end_ms - b.end_ms || (a.participant < b.participant ? -1 : 1));
+  const known = byId.get(e.id);
+  if (known && known.revision >= e.revision) return;
+  partials.delete(e.id);
+  if (known) events[events.indexOf(known)] = e; else events.push(e);
+  order();
 };
 const read = async () => {
-  const whole = !complete;
+  const whole = !complete, before = call;
   call = await get(whole ? path : `${path}?events=false`);
-  if (whole) { events = call.events; complete = true; }
-  for (const [id, p] of partials) if (p.end_ms <= call.state.position_ms - 30000 || find(id)) partials.delete(id);
+  fresh = Date.now();
+  if (whole) { events = call.events; complete = true; order(); }
+  turned = turnsOf(call.metrics.shifts ?? []);
+  for (const [id, p] of partials) if (!live() || p.end_ms <= call.state.position_ms - 30000 || byId.has(id)) partials.delete(id);
+  if (!before && length() >= LONG * 1000) { part = PART; low = (call.headline.at_ms ?? 0) / 1000 - PART * 0.2; position = call.headline.at_ms ?? 0; }
   draw();
   player();
   curves.update().catch(() => {});
+  if (call.state.has_media && call.state.has_video) faces.update().then(changed => { if (changed) { axis.redraw(); show(find(selected)); } }).catch(() => {});
 };
-const soon = () => { due ||= setTimeout(() => { due = 0; read().catch(soon); }, 400); };
+const soon = () => { due ||= setTimeout(() => { due = 0; read().catch(soon); }, 400 + events.length * 2); };
+// A new event stands on the axis and in the transcript at once; state and figures of the whole call come with the next reading.
+let drawn = 0;
+const quick = () => { drawn ||= setTimeout(() => { drawn = 0; axis.redraw(); axis.soften(open()); setView(); list(); if (following && live()) latest(); }, 60); };
+const provisional = e => {
+  if (byId.has(e.id) || !live() || (partials.get(e.id)?.revision ?? -1) >= e.revision) return;
+  partials.set(e.id, e);
+  axis.soften(open());
+  if (following) { place(length()); setView(); }
+  list();
+  if (following) turns.end();
+  if (selected === e.id) show(e);
+};
 
-$("turns").addEventListener("click", event => { const b = event.target.closest(".turn"); if (b) select(b.dataset.id); });
-$("turns").addEventListener("pointerover", event => { const b = event.target.closest(".turn"); if (b && event.pointerType === "mouse") show(find(b.dataset.id) ?? partials.get(b.dataset.id)); });
-$("turns").addEventListener("pointerleave", () => show(find(selected)));
-$("close").addEventListener("click", () => { document.body.classList.remove("sheet"); rows.get(selected)?.firstChild.focus(); });
+$("close").addEventListener("click", () => { document.body.classList.remove("sheet"); turns.button(selected)?.focus(); });
+$("follow").addEventListener("click", () => { setFollow(true); latest(); });
+$("closer").addEventListener("click", () => zoom(0.5));
+$("wider").addEventListener("click", () => zoom(2));
+$("whole").addEventListener("click", () => zoom(1e9));
+$("seek").addEventListener("submit", event => {
+  event.preventDefault();
+  const id = turns.find($("words").value, selected);
+  if (id) select(id, { sheet: false });
+  say(id ? `At ${clock(find(id).start_ms)}` : "These words are not in the transcript.");
+  $("words").classList.toggle("ask", !id);
+});
+$("marks").open = !narrow.matches;
 const fromAddress = () => {
   const given = new URLSearchParams(location.hash.slice(1)), t = Number.parseFloat(given.get("t"));
   const e = find(given.get("e")) ?? (Number.isFinite(t) ? nearest(t * 1000) : null);
@@ -216,7 +241,8 @@ const fromAddress = () => {
 };
 addEventListener("hashchange", fromAddress);
 keys({
-  j: () => step(1), k: () => step(-1), f: () => { setFollow(true); latest(); }, a: () => { location.href = "/alerts"; },
+  j: () => step(1), k: () => step(-1), f: () => { if (live()) { setFollow(true); latest(); } }, a: () => { location.href = "/alerts"; },
+  "+": () => zoom(0.5), "-": () => zoom(2), 0: () => zoom(1e9),
   ArrowRight: e => nudge(e.shiftKey ? 10000 : 1000), ArrowLeft: e => nudge(e.shiftKey ? -10000 : -1000),
   ArrowDown: e => e.target.closest(".turn") ? step(1) : false, ArrowUp: e => e.target.closest(".turn") ? step(-1) : false,
   Escape: () => document.body.classList.remove("sheet"), " ": () => media ? media.paused ? media.play() : media.pause() : false,
@@ -224,21 +250,23 @@ keys({
 
 try {
   await first(read);
-  if (!fromAddress()) { const e = call.state.state === "live" ? events.at(-1) : call.headline.at_ms === null ? events[0] : nearest(call.headline.at_ms); if (e) select(e.id, { user: false }); }
+  document.body.dataset.state = "ready";
+  if (!fromAddress() && !live()) { const e = call.headline.at_ms === null ? events[0] : nearest(call.headline.at_ms); if (e) select(e.id, { user: false }); }
   follow(call.position, { session }, message => {
     announce(message);
-    if (message.type === "event" && message.event.status === "partial") { partials.set(message.event.id, message.event); if (call.state.state === "live") { list(); if (following) $("turns").scrollTop = 1e9; } return; }
-    if (message.type === "event") merge(message.event);
+    if (message.type === "event" && message.event.status === "partial") return provisional(message.event);
+    if (message.type === "event") { merge(message.event); quick(); }
     if (message.type === "missed" || (message.type === "replay" && message.reason)) complete = false;
     if (message.type === "alert") recount().catch(() => {});
     if (["event", "alert", "session", "missed", "replay"].includes(message.type)) soon();
   });
   recount().catch(() => {});
-  setInterval(() => { if (call.state.state === "live" && !document.hidden) get(path).then(found => { if (found.state.state !== call.state.state) soon(); }).catch(() => {}); }, 10000);
+  // Silence, lag and alerts of a live call move on while nobody speaks.
+  setInterval(() => { if (live() && !document.hidden) { if (Date.now() - fresh > 5000) soon(); else $("now").querySelector(".late")?.replaceWith(late(call.state, Date.now() - fresh) ?? ""); } }, 1000);
 } catch (error) {
+  document.body.dataset.state = "gone";
   $("story").textContent = "This call is not kept here";
-  $("stage").hidden = true;
-  document.querySelector(".two").hidden = $("figures").hidden = true;
-  $("about").replaceChildren(el("span", {}, error.message), el("span", {}, el("a", { href: "/" }, "all calls")));
+  $("about").replaceChildren(el("p", {}, "It may have been erased or is older than what this server keeps, or the address is wrong: ", el("code", {}, session.slice(0, 120))), el("p", {}, el("a", { href: "/" }, "All calls"), " · ", el("a", { href: "/search" }, "Search")));
   $("link").hidden = true;
+  if (!error.refused) throw error;
 }

@@ -18,13 +18,13 @@ export class Curves {
   async update() {
     if (!window.Bokeh) return;
     if (this.busy) { this.again = true; return; }
-    this.busy = true; // at most one new document in two seconds
+    this.busy = true; // at most one new document in two seconds, fewer where the call is long
     try {
       const found = await get(this.path);
       if (JSON.stringify(found.rows) === this.rows) this.#renew(found);
       else await this.#embed(found);
     } finally {
-      setTimeout(() => { this.busy = false; if (this.again) { this.again = false; this.update().catch(() => {}); } }, 2000);
+      setTimeout(() => { this.busy = false; if (this.again) { this.again = false; this.update().catch(() => {}); } }, 2000 + (this.axis.data?.events.length ?? 0) * 2);
     }
   }
   async #embed(found) {

@@ -11,6 +11,15 @@ export const el = (tag, attributes = {}, ...children) => {
   node.append(...children.flat().filter(child => child !== null && child !== undefined && child !== "" && child !== false));
   return node;
 };
+// Makes `children` the content of `box` and leaves what is the same alone, so that nothing flickers and focus stays.
+export const put = (box, ...children) => {
+  const wanted = children.flat(9).filter(child => child !== null && child !== undefined && child !== "" && child !== false).map(child => typeof child === "string" ? document.createTextNode(child) : child);
+  wanted.forEach((node, i) => {
+    const old = box.childNodes[i];
+    if (!old) box.append(node); else if (!old.isEqualNode(node)) old.replaceWith(node);
+  });
+  while (box.childNodes.length > wanted.length) box.lastChild.remove();
+};
 const two = n => String(n).padStart(2, "0");
 export const clock = ms => {
   const s = Math.max(0, Math.floor(ms / 1000));
@@ -27,9 +36,19 @@ export const lock = () => el("svg", { class: "lock", viewBox: "0 0 12 14", width
   el("path", { svg: 1, d: "M2 6V4a4 4 0 0 1 8 0v2h1v8H1V6zm2 0h4V4a2 2 0 0 0-4 0z", fill: "currentColor" }));
 export const chip = (state, text = state) =>
   el("span", { class: `state ${state === "unknown" ? "hatch" : state === "withheld" ? "out" : ""}`, style: colour(state) }, state === "withheld" ? lock() : null, text);
+// How far the analysis of a live call is behind, in words; null where it keeps up. While somebody speaks it grows to the length
+// of what is being said, so only more than that is told. `elapsed`: ms since the state was read.
+export const late = (state, elapsed) => {
+  if (state.state !== "live" || typeof state.behind_ms !== "number") return null;
+  const behind = state.behind_ms + Math.max(0, elapsed);
+  if (behind < 30000 && (state.delay_ms ?? 0) < 3000) return null;
+  const seconds = Math.round(Math.max(behind, state.delay_ms ?? 0) / 1000), told = seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+  return el("span", { class: "late", title: `Analysed up to ${clock(state.position_ms)}; the media there arrived ${told} ago.` },
+    el("svg", { viewBox: "0 0 12 14", width: 10, height: 12, "aria-hidden": "true" }, el("path", { svg: 1, d: "M1 1h10v2L7.5 7 11 11v2H1v-2l3.5-4L1 3z", fill: "none", stroke: "currentColor", "stroke-width": 1.4 })), `${told} behind`);
+};
 export const callHref = (session, hash = "") => `/calls/${encodeURIComponent(session)}${hash}`;
 export const say = text => { $("said").textContent = text; };
-export const when = ms => new Date(ms).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+export const when = (ms, short = false) => new Date(ms).toLocaleString(undefined, short ? { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" } : { dateStyle: "medium", timeStyle: "short" });
 export const get = async path => {
   const answer = await fetch(path, { headers: { accept: "application/json" } });
   if (answer.status === 401) { location.reload(); throw new Error("signed out"); }

@@ -1,10 +1,10 @@
 // All calls, those that need somebody first. The server keeps the state of each; this page shows it.
-import { $, callHref, chip, clock, el, get, name, percent, say, signed, spark, when } from "/static/dom.js";
+import { $, callHref, chip, clock, el, get, late, name, percent, put, signed, spark, when } from "/static/dom.js";
 import { announce, count, first, follow, keys } from "/static/shell.js";
 
 const items = new Map();
 const ENDED = 60; // finished calls shown; the search finds the others
-let states = [], now = 0, total = 0, whole = true;
+let states = [], now = 0, total = 0, whole = true, readAt = Date.now();
 
 const main = state => state.participants.filter(p => p.analysed).sort((a, b) => (b.role === "customer") - (a.role === "customer") || (a.valence ?? 1) - (b.valence ?? 1));
 const open = state => state.alerts.filter(a => a.alert.status === "open");
@@ -35,17 +35,18 @@ const fill = (li, s) => {
   const people = main(s), quiet = silence(s), tone = people[0];
   const rest = s.participants.filter(p => !people.includes(p));
   li.className = `call ${s.state} ${s.attention >= 10 ? "urgent" : ""}`;
-  li.replaceChildren(
-    el("div", { class: "c id" }, el("a", { href: callHref(s.session) }, s.media || s.session),
-      el("small", {}, s.state === "live" ? el("span", { class: "on" }, "live") : "ended", ` · ${clock(length(s))}`, s.state === "live" ? "" : ` · ${when(s.updated_wall_ms)}`),
+  put(li,
+    el("div", { class: "c id" }, el("a", { href: callHref(s.session) }, s.media || s.session), " ",
+      el("small", {}, s.state === "live" ? el("span", { class: "on" }, "live") : "ended", ` · ${clock(length(s))}`, s.state === "live" ? "" : ` · ${when(s.updated_wall_ms, true)}`), late(s, Date.now() - readAt),
       s.last_said ? el("p", { class: "last", dir: "auto" }, el("span", { class: "quiet" }, `${name(s.last_said_by)}: `), s.last_said) : null),
     cell(s.state === "live" ? "Now" : "At the end", "now", ...people.slice(0, 3).map(person), people.length > 3 ? el("small", {}, `and ${people.length - 3} more`) : null, ...rest.slice(0, 2).map(person)),
-    cell("Valence", "trend", tone ? el("div", { class: "tr" }, spark(tone.trend), tone.trend.length ? el("span", {}, el("b", {}, signed(tone.valence)), el("small", {}, ` · ${tone.measured} measured`), people.length > 1 ? el("small", {}, name(tone.id)) : null) : null) : el("span", { class: "quiet" }, "withheld")),
+    cell("Valence", "trend", tone ? el("div", { class: "tr" }, spark(tone.trend, { height: 38 }), tone.trend.length ? el("span", {}, el("b", {}, signed(tone.valence)), people.length > 1 ? el("small", {}, name(tone.id)) : null, el("small", {}, `${tone.measured} measured`)) : null) : el("span", { class: "quiet" }, "withheld")),
     cell("Talk balance", "talk", ...balance(s)),
-    cell("Silence", `sil ${quiet > 15000 ? "long" : ""}`, quiet === null ? el("span", { class: "quiet" }, "–") : quiet < 1500 ? "speaking" : `${Math.round(quiet / 1000)} s`),
-    cell("Alerts", "al", ...alertsOf(s)),
+    cell("Silence", `sil ${quiet > 15000 ? "long" : ""}`, quiet === null ? el("span", { class: "quiet" }, "–") : quiet < 1500 ? "speaking" : quiet < 60000 ? `${Math.round(quiet / 1000)} s` : clock(quiet)),
+    cell("Alerts", `al ${open(s).length ? "fired" : ""}`, ...alertsOf(s)),
   );
 };
+const captions = now => ["first", "second"].map(which => el("div", { class: `caps ${which}`, "aria-hidden": "true" }, ["Call", now, "Valence", "Talk balance", "Silence", "Alerts"].map(text => el("span", {}, text))));
 
 const short = s => (s.media || s.session).replace(/\.[a-z0-9]{2,4}$/i, "");
 const headline = () => {
@@ -58,7 +59,6 @@ const headline = () => {
 };
 
 const render = () => {
-  const focused = document.activeElement?.closest?.(".call")?.dataset.session;
   const title = headline();
   if ($("story").textContent !== title) $("story").textContent = title;
   const box = $("calls");
@@ -77,12 +77,15 @@ const render = () => {
       if (li.dataset.mark !== mark) { fill(li, s); li.dataset.mark = mark; }
       return li;
     });
-    if (wanted.length !== list.children.length || wanted.some((li, i) => list.children[i] !== li)) list.replaceChildren(...wanted);
-    return [el("h2", { class: "group" }, `${title} `, el("span", { class: "quiet" }, String(of.length))), list];
+    if (wanted.length !== list.children.length || wanted.some((li, i) => list.children[i] !== li)) { // what moves loses the focus
+      const focused = list.contains(document.activeElement) ? document.activeElement : null;
+      list.replaceChildren(...wanted);
+      focused?.focus({ preventScroll: true });
+    }
+    return [el("h2", { class: "group" }, `${title} `, el("span", { class: "quiet" }, String(kind === "ended" ? total - (states.length - of.length) : of.length))), el("div", { class: "capsrow" }, captions(kind === "live" ? "Now" : "At the end")), list];
   });
   const more = total - states.length;
-  box.replaceChildren(...lists.filter(Boolean).flat(), ...(more > 0 ? [el("p", {}, `${more} more finished call${more === 1 ? "" : "s"}: `, el("a", { href: "/search" }, "search"), ".")] : []));
-  if (focused !== undefined) items.get(focused)?.querySelector("a")?.focus({ preventScroll: true });
+  put(box, lists, (more > 0 ? [el("p", {}, `${more} more finished call${more === 1 ? "" : "s"}: `, el("a", { href: "/search" }, "search"), ".")] : []));
 };
 
 let due = 0, reading = false;
@@ -93,6 +96,7 @@ const read = async () => {
     // Live calls change all the time; the finished ones are read again only when a session begins or ends.
     const all = whole, found = await get(all ? `/v1/sessions?limit=${ENDED}` : "/v1/sessions?state=live");
     ({ now_ms: now, total } = found);
+    readAt = Date.now();
     if (all) whole = false;
     states = all ? found.sessions : [...found.sessions, ...states.filter(s => s.state === "ended" && !found.sessions.some(l => l.session === s.session))];
     count(states.reduce((sum, s) => sum + open(s).filter(a => !a.acknowledged).length, 0));

@@ -4,6 +4,11 @@ import { announce, follow, keys, recount } from "/static/shell.js";
 
 const form = $("find");
 form.elements.label.append(...LABELS.map(l => el("option", {}, l)));
+// The words that were asked for, marked in what was said.
+const marked = (text, words) => {
+  const found = words.toLowerCase().split(/\s+/).filter(Boolean).map(w => w.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  return found.length ? text.split(new RegExp(`(${found.join("|")})`, "i")).map((part, i) => i % 2 ? el("mark", {}, part) : part) : [text];
+};
 const ask = async () => {
   const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
   history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
@@ -13,7 +18,7 @@ const ask = async () => {
     $("story").textContent = found.total ? `${found.total} moment${found.total === 1 ? "" : "s"}${found.total > found.hits.length ? `, the first ${found.hits.length}` : ""}` : "Nothing matches all of this; leave one out.";
     $("hits").replaceChildren(...found.hits.map(({ session, media, event }) => el("li", {}, el("a", { class: "hit", href: callHref(session, `#t=${event.start_ms / 1000}&e=${event.id}`) },
       el("span", { class: "quiet" }, `${media || session} · ${clock(event.start_ms)}`), el("b", {}, name(event.participant)), chip(stateOf(event)),
-      el("span", { class: "said", dir: "auto" }, event.transcript?.text || event.explanation || "no words")))));
+      el("span", { class: "said", dir: "auto" }, marked(event.transcript?.text || event.explanation || "no words", query.get("q") ?? ""))))));
   } catch (error) { $("story").textContent = error.message; $("hits").replaceChildren(); }
 };
 for (const [key, value] of new URLSearchParams(location.search)) if (form.elements[key]) form.elements[key].value = value;

@@ -3,9 +3,11 @@ import { $, get, say } from "/static/dom.js";
 import { Live } from "/static/live.js";
 
 let before = "";
+let retry = () => {};
 const show = state => {
-  const text = { live: "live", loading: "connecting", refused: state.text, lost: `connection lost · live again in ${state.seconds} s; nothing is lost` }[state.kind];
+  const text = { live: "connected", loading: "connecting", refused: state.text, lost: `Connection lost · live again in ${state.seconds} s; nothing is lost` }[state.kind];
   $("link").dataset.state = state.kind;
+  $("retry").hidden = state.kind !== "lost";
   $("link-text").textContent = text;
   if (state.kind !== before && (state.kind === "lost" || (state.kind === "live" && before === "loading" && heard))) say(state.kind === "lost" ? "Connection lost. It comes back by itself; nothing is lost." : "Live again.");
   if (state.kind === "lost") heard = true;
@@ -21,7 +23,12 @@ export const count = open => {
   document.title = document.title.replace(/^\(\d+\) /, "");
   if (open) document.title = `(${open}) ${document.title}`;
 };
-export const follow = (position, query, onMessage) => new Live({ position, query, onMessage, onState: show });
+export const follow = (position, query, onMessage) => {
+  const live = new Live({ position, query, onMessage, onState: show });
+  retry = () => live.now();
+  return live;
+};
+$("retry").addEventListener("click", () => retry());
 export const recount = async () => { count((await get("/v1/alerts")).alerts.filter(a => a.alert.status === "open" && !a.acknowledged).length); };
 export const announce = message => {
   if (message.type === "alert" && message.alert.status === "open" && !message.acknowledged) say(`Alert ${message.alert.rule}: ${message.alert.session}`);
@@ -31,9 +38,10 @@ export const first = async read => {
   for (let wait = 1000; ; wait = Math.min(wait * 1.7, 15000)) {
     try { return await read(); } catch (error) {
       if (error.refused) throw error;
-      for (let left = Math.ceil(wait / 1000); left > 0; left--) {
+      let at_once = false;
+      for (let left = Math.ceil(wait / 1000); left > 0 && !at_once; left--) {
         show({ kind: "lost", seconds: left });
-        await new Promise(done => setTimeout(done, 1000));
+        await new Promise(done => { retry = () => { at_once = true; done(); }; setTimeout(done, 1000); });
       }
     }
   }

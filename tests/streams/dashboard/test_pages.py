@@ -125,6 +125,7 @@ def test_an_alert_fires_is_announced_acknowledged_by_key_and_closes(browser: Bro
             page.locator(".alert.closed").wait_for()
             page.reload()
             page.get_by_text("Taken by Ann Lee").wait_for()
+            page.locator(".alert summary").click()
             page.locator(".cited a").first.click()
             page.wait_for_url(re.compile(r"/calls/a#t=0&e="))
             page.locator('.turn[aria-current="true"]', has_text="this is enough").wait_for()
