@@ -41,7 +41,7 @@ def tone(label: str, valence: float | None) -> Tone:
 class DialogueState(Struct, frozen=True):
     """State of one participant. `shown` is the label, provisional until it is settled; `tone` its side of valence; `support`
     and `tone_support` count the labelled events that showed the label and the tone since, up to `SHIFT_EVENTS`. `contender` is the tone, or within one tone the label, of the last `repeats` labelled events;
-    `lead` is their summed lead in probability over what is shown, `votes` their summed probability by label."""
+    `lead` is their summed lead in probability over what is shown, `votes` their number and summed probability by label."""
 
     shown: str | None = None
     tone: Tone = "neutral"
@@ -50,7 +50,7 @@ class DialogueState(Struct, frozen=True):
     contender: str | None = None
     repeats: int = 0
     lead: float = 0.0
-    votes: dict[str, float] = {}
+    votes: dict[str, tuple[int, float]] = {}
     valence_sum: float = 0.0
     valence_weight: float = 0.0
     at_ms: int = 0
@@ -71,7 +71,7 @@ def step(
     """Place one event of a participant and give the state after it.
 
     ``unknown`` is no statement: it changes no label, makes no shift and does not break a row of repeats; its valence
-    still counts. A label that has shown only once when another one settles was never settled: that is no shift.
+    still counts. What has shown only once when something else settles was never settled: that is no shift.
     """
     decay = math.exp(-max(0, end_ms - state.at_ms) / 1000 / VALENCE_SECONDS)
     total = state.valence_sum * decay + (valence or 0.0)
@@ -91,11 +91,13 @@ def step(
                 contender, repeats, lead, votes = key, 0, 0.0, {}
             repeats += 1
             lead += _lead(probabilities, valence, label, mine, shown, side)
-            votes = {**votes, label: votes.get(label, 0.0) + probabilities.get(label, 0.0)}
+            times, p = votes.get(label, (0, 0.0))
+            votes = {**votes, label: (times + 1, p + probabilities.get(label, 0.0))}
             if repeats >= SHIFT_EVENTS and round(lead, 4) >= SHIFT_MARGIN:
                 shift = (support if mine == side else tone_support) >= SHIFT_EVENTS
                 tone_support = _counted(tone_support if mine == side else SHIFT_EVENTS)
-                shown, side, support = max(sorted(votes), key=lambda name: votes[name]), mine, SHIFT_EVENTS
+                shown, side = max(sorted(votes), key=lambda name: votes[name][1]), mine
+                support = min(votes[shown][0], SHIFT_EVENTS)
                 contender, repeats, lead, votes = None, 0, 0.0, {}
             elif mine == side:
                 tone_support = _counted(tone_support)

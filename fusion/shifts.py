@@ -157,10 +157,12 @@ def _runs(events: Sequence[EmotionEvent]) -> list[_Run]:
             state, label=event.label or UNKNOWN, probabilities=event.probabilities, valence=event.valence, end_ms=event.end_ms
         )
         mine.append(event)
-        if before.shown is not None and state.shown != before.shown:
-            begun = len(mine) - before.repeats - 1
-            if turn.shift:
-                runs.append(_Run(before.shown, mine[:begun], settled_ms))
+        if before.shown is None or state.shown == before.shown:
+            continue
+        begun = len(mine) - before.repeats - 1
+        if turn.shift:
+            runs.append(_Run(before.shown, mine[:begun], settled_ms))
+        if turn.shift or state.tone != before.tone:  # otherwise the same stretch has only found its label
             mine, settled_ms = mine[begun:], event.end_ms
     if state.shown is not None and max(state.support, state.tone_support) >= SHIFT_EVENTS:
         runs.append(_Run(state.shown, mine, settled_ms))

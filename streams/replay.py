@@ -190,8 +190,9 @@ def folder_names(media: Iterable[Path]) -> dict[Path, str]:
     return names
 
 
-def finished(folder: Path, fingerprint: str, formats: Iterable[str]) -> Mapping[str, Any] | None:
-    """The summary of a replay that was completed with the same media and options, in at least these formats."""
+def finished(folder: Path, fingerprint: str, formats: Iterable[str], rules: str | None = None) -> Mapping[str, Any] | None:
+    """The summary of a replay that was completed with the same media and options, in at least these formats, and judged by
+    these alert rules where any are given (`rules`: their identity)."""
     try:
         summary = json.loads((folder / "summary.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -200,6 +201,7 @@ def finished(folder: Path, fingerprint: str, formats: Iterable[str]) -> Mapping[
         summary.get("fingerprint") == fingerprint
         and summary.get("status") == "complete"
         and set(formats) <= set(summary.get("formats", ()))
+        and rules in (None, summary.get("rules"))
     )
     return summary if same else None
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import mimetypes
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def _configured(ctx: click.Context, param: click.Parameter, value: Path | None) 
 @click.option("--resume", is_flag=True, help="Skip recordings already finished in --out with the same content and options.")
 @click.option("--serve", is_flag=True, help="Show it on the dashboard while it runs, at the pace of the media unless --speed is given, until Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="With --serve: port on loopback.")
-@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="With --serve: alert rules in YAML.")
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML: what fires goes to alerts.jsonl, the report and, with --serve, the dashboard.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per recording instead of the table.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), callback=_configured, is_eager=True, expose_value=False,
               help="Settings in TOML, section [replay]; flags and environment go before.")
@@ -96,7 +97,8 @@ def _configured(ctx: click.Context, param: click.Parameter, value: Path | None) 
 def replay(ctx: click.Context, /, media: tuple[Path, ...], out: Path | None, **flags: Any) -> int:
     """Analyse recordings: wav, mp3, flac, ogg, m4a, mp4, mkv, webm, mov.
 
-    Writes per recording events.jsonl, events.parquet, transcript.vtt, emotion.vtt, emotion.xml (EmotionML), report.html and summary.json.
+    Writes per recording events.jsonl, events.parquet, shifts.jsonl, shifts.parquet, transcript.vtt, emotion.vtt, emotion.xml (EmotionML), report.html and
+    summary.json; with --rules alerts.jsonl.
     A recording that cannot be read is named with its cure and the others still complete.
     """
     from extractors.speech.segment import SegmentOptions
@@ -124,7 +126,7 @@ def replay(ctx: click.Context, /, media: tuple[Path, ...], out: Path | None, **f
         speed=flags["speed"], video=not flags["no_video"], policy=flags["policy"], analysis=analysis,
     )
     resources = Resources(analysis, threads=flags["threads"])
-    batch = _Batch(options, resources, out, flags["formats"], resume=flags["resume"], watching=watching)
+    batch = _Batch(options, resources, out, flags["formats"], resume=flags["resume"], watching=watching, rules=flags["rules"])
     rows, status = [], 0
     for path, name in folder_names(media).items():
         try:
@@ -169,9 +171,15 @@ def _interruptible() -> Iterator[threading.Event]:
 class _Batch:
     """One call of the command: what is the same for all its recordings."""
 
-    def __init__(self, options: Any, resources: Any, out: Path, formats: tuple[str, ...], *, resume: bool, watching: Any = None) -> None:
+    def __init__(
+        self, options: Any, resources: Any, out: Path, formats: tuple[str, ...], *, resume: bool, watching: Any = None, rules: Path | None = None
+    ) -> None:
+        from streams.alerts.rules import load
+
         self._options, self._resources, self._out, self._formats = options, resources, out, formats
         self._resume, self._watching = resume, watching
+        self._rules = load(rules) if rules else None
+        self._rules_id = hashlib.sha256(rules.read_bytes()).hexdigest()[:16] if rules else None
         self.stopped = False
         self._console = Console(stderr=True)
 
@@ -183,7 +191,7 @@ class _Batch:
         from streams.replay import finished, replay, summarize
 
         if self._resume and media.is_file():
-            done = finished(folder, self._options.fingerprint(sha256_of(media)), self._formats)
+            done = finished(folder, self._options.fingerprint(sha256_of(media)), self._formats, self._rules_id)
             if done:
                 if self._watching:
                     self._watching.archived(folder, media)
@@ -221,26 +229,45 @@ class _Batch:
                 self._watching.ended(result.start.session, result.duration_ms)
             progress.update(task, description=f"{media.name}: writing")
             summary = summarize(result, self._options.fingerprint(result.info.sha256), self._formats, time.monotonic() - began)
+            alerts = self._judged(result)
+            summary |= {"rules": self._rules_id, "alerts": len(alerts)} if self._rules is not None else {}
             writer[0].close()
-            write_files(result, folder, self._formats)
+            write_files(result, folder, self._formats, alerts=None if self._rules is None else alerts)
             (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", "utf-8")
         for problem in result.problems:
             click.echo(f"affectstream: {media.name}: {problem}", err=True)
         return summary
+
+    def _judged(self, result: Any) -> list[Any]:
+        """Alerts of the rules over the whole recording, silence up to its end included."""
+        from streams.commands.serve import judge
+        from streams.records import Watermark
+
+        end = Watermark(result.start.session, "", "fuse", result.duration_ms, True)
+        return judge(result.start, self._rules, [*result.events, end]) if self._rules else []
 
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         return Progress(*columns, console=self._console, transient=True, disable=not sys.stderr.isatty())
 
 
-def write_files(result: Any, folder: Path, formats: Iterable[str]) -> None:
-    """Every format but events.jsonl (which grew during the run), and where the faces of its moments of change are."""
+def write_files(result: Any, folder: Path, formats: Iterable[str], *, alerts: Sequence[Any] | None = None) -> None:
+    """Every format but events.jsonl (which grew during the run), the shifts, the alerts where rules were judged, and where the
+    faces of its moments of change are."""
+    import msgspec
+
+    from streams.egress import shift_files
     from streams.egress.emotionml import emotionml
     from streams.egress.parquet import ParquetWriter
     from streams.egress.vtt import captions, emotion_track
 
-    wanted = set(formats)
+    wanted, shifts, session = set(formats), result.metrics.shifts, result.start.session
+    if "jsonl" in wanted:
+        (folder / "shifts.jsonl").write_bytes(shift_files.lines(shifts, session))
+    if alerts is not None:
+        (folder / "alerts.jsonl").write_bytes(b"".join(msgspec.json.encode(alert) + b"\n" for alert in alerts))
     if "parquet" in wanted:
+        shift_files.write_table(shifts, session, folder / "shifts.parquet")
         table = ParquetWriter(folder / "events.parquet")
         for event in result.events:
             table.write(event)
@@ -253,7 +280,7 @@ def write_files(result: Any, folder: Path, formats: Iterable[str]) -> None:
     if "html" in wanted:
         from streams.egress.report import write_report
 
-        write_report(result, folder / "report.html")
+        write_report(result, folder / "report.html", alerts=alerts or ())
     from streams.egress import face_index
     from streams.egress.faces import moments
 

@@ -26,10 +26,10 @@ from fusion.metrics import ConversationMetrics
 from fusion.naming import clock
 from fusion.preceding import conversation_figures
 from fusion.settle import settled
-from streams.egress import chart, faces, report_view
+from streams.egress import chart, faces, report_moments, report_view
 from streams.egress.faces import FaceLog
 from streams.egress.headline import headline
-from streams.records import Decision, Participant
+from streams.records import Alert, Decision, Participant
 
 LABELS = ("anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
 STATEMENT = "Expression as perceived, not what a person feels."
@@ -52,9 +52,10 @@ class ReportSession(Struct, frozen=True):
 
 def render(
     events: Iterable[EmotionEvent], *, session: ReportSession, metrics: ConversationMetrics | None = None,
-    crops: Mapping[str, bytes] | None = None,
+    crops: Mapping[str, bytes] | None = None, alerts: Iterable[Alert] = (),
 ) -> str:
-    """The page as text. `metrics` are computed from the events where not given; `crops` maps event ids to JPEG bytes."""
+    """The page as text. `metrics` are computed from the events where not given; `crops` maps event ids to JPEG bytes;
+    `alerts` that fired are drawn as flags (of each the newest revision)."""
     kept = settled(events)
     duration_ms = max([session.duration_ms, *(e.end_ms for e in kept)])
     built = report_view.rows(kept, session.participants, session.decisions)
@@ -75,17 +76,21 @@ def render(
     plots = chart.charts(curves, bins, len(built), view, whole, report_view.curve_height(len(curves)))
     version, script = chart.script()
     states = [report_view.state_of(e) for e in kept]
+    index_of = {e.id: i for i, e in enumerate(kept)}
+    turned = report_moments.turnings(metrics, kept, built, index_of)
+    flags = report_moments.flags(alerts, built, kept, index_of, duration_ms)
+    turn_of = {turn["event"]: turn for turn in turned}
     data = {
-        "events": [report_view.entry(e, i, index[e.participant]) for i, e in enumerate(kept)],
+        "events": [report_view.entry(e, i, index[e.participant], turn_of.get(e.id)) for i, e in enumerate(kept)],
         "rows": [{"name": row.name, "note": row.note} for row in built],
         "lead": report_view.leads(kept), "view": view, "whole": whole, "duration": duration_ms / 1000, "turn": story.at_ms, "charts": plots,
     }  # fmt: skip
     return _environment().get_template("report.html").render(
         session=session, headline=story, rows=built, events=kept, metrics=metrics, duration=clock(duration_ms), duration_ms=duration_ms,
-        turns=report_view.turns(kept, built),
+        turns=report_view.turns(kept, built, turn_of), turned=turned, flags=flags,
         spoken=any(e.kind == "utterance" for e in kept) or not kept, curve_height=report_view.curve_height(len(curves)),
         faces=report_view.crop_urls(crops or {}, kept, built), row_of=index,
-        index_of={e.id: i for i, e in enumerate(kept)},
+        index_of=index_of,
         facts=report_view.facts(metrics), figures=report_view.figures(metrics, built), people=report_view.people(metrics, built),
         valence=report_view.valence_table(metrics, built),
         parameters=report_view.parameters(metrics), labels=[s for s in LABELS if s in states],
@@ -96,8 +101,9 @@ def render(
     )  # fmt: skip
 
 
-def write_report(result: Any, path: str | os.PathLike[str], *, log: FaceLog | None = None) -> Path:
-    """Render the result of a replay (`streams.replay.Replay`) into `path`; the recording is linked relative to it.
+def write_report(result: Any, path: str | os.PathLike[str], *, log: FaceLog | None = None, alerts: Iterable[Alert] = ()) -> Path:
+    """Render the result of a replay (`streams.replay.Replay`) into `path`; the recording is linked relative to it, and `alerts`
+    that rules fired over it are drawn.
 
     `log` (or the result's own `faces`) remembers where faces were seen during the run; with it the page shows them at
     moments of change.
@@ -121,7 +127,7 @@ def write_report(result: Any, path: str | os.PathLike[str], *, log: FaceLog | No
         complete=result.complete,
         problems=tuple(result.problems),
     )
-    page = render(result.events, session=session, crops=crops)
+    page = render(result.events, session=session, crops=crops, alerts=alerts)
     try:
         target.write_text(page, "utf-8")
     except OSError as error:

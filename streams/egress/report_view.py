@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import Struct
@@ -142,8 +143,8 @@ def window(duration_ms: int, turn_ms: int | None) -> tuple[tuple[float, float], 
     return (start - 4, start + WINDOW_MS / 1000 + 4), whole
 
 
-def entry(event: EmotionEvent, index: int, row: int) -> dict[str, Any]:
-    """An event for the page's script; texts are put in as text, never as markup."""
+def entry(event: EmotionEvent, index: int, row: int, turn: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """An event for the page's script; texts are put in as text, never as markup. `turn`: the shift that begins here."""
     withheld = event.status == "withheld"
     item: dict[str, Any] = {
         "i": index, "id": event.id, "p": row, "s": event.start_ms, "e": event.end_ms, "k": event.kind, "st": state_of(event),
@@ -162,8 +163,10 @@ def entry(event: EmotionEvent, index: int, row: int) -> dict[str, Any]:
             [MODALITY_NAMES.get(name, name), use.present, round(use.weight, 3), round(use.quality, 2), use.reason or ""]
             for name, use in sorted(event.modalities.items(), key=lambda pair: (-pair[1].weight, pair[0]))
         ],
-        "x": event.explanation, "pv": event.context.previous if event.context.previous != "unknown" else None, "sh": event.context.shift, "md": event.models,
+        "x": event.explanation, "md": event.models,
     }
+    if turn is not None:
+        item |= {"pv": turn["before"], "tx": turn["text"]}
     join = event.context.association
     if join is not None and join.method == "mouth_activity":
         item["jn"] = {"ok": join.accepted, "score": join.score}
@@ -184,8 +187,8 @@ def leads(events: Sequence[EmotionEvent]) -> list[int]:
     return found
 
 
-def turns(events: Sequence[EmotionEvent], built: Sequence[Row]) -> list[dict[str, Any]]:
-    """Entries of the list under the axis."""
+def turns(events: Sequence[EmotionEvent], built: Sequence[Row], turn_of: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> list[dict[str, Any]]:
+    """Entries of the list under the axis; `turn_of` maps the first events of shifts to them."""
     row_of = {row.id: row for row in built}
     lead = leads(events)
     until = {first: events[index].end_ms for index, first in enumerate(lead)}
@@ -194,11 +197,10 @@ def turns(events: Sequence[EmotionEvent], built: Sequence[Row]) -> list[dict[str
         if lead[index] != index:
             continue
         said = event.transcript.text.strip() if event.transcript else ""
-        shift = event.context.shift and event.context.previous not in (None, "unknown")
         listed.append({
             "index": index, "clock": clock(event.start_ms), "name": row_of[event.participant].name, "state": state_of(event), "said": said,
-            "silent": _unsaid(event, until[index]), "language": event.transcript.language if event.transcript else "", "shift": shift,
-            "previous": event.context.previous, "probability": _share(event.probabilities.get(event.label or "")),
+            "silent": _unsaid(event, until[index]), "language": event.transcript.language if event.transcript else "",
+            "previous": turn_of[event.id]["before"] if event.id in turn_of else "", "probability": _share(event.probabilities.get(event.label or "")),
         })  # fmt: skip
     return listed
 
@@ -307,6 +309,11 @@ def parameters(m: ConversationMetrics) -> list[tuple[str, str]]:
         ("Loudness", p.loudness_method),
         ("Talk speed", p.word_source),
         ("Valence by quarter", f"four equal parts of the conversation; {p.valence_weighting}"),
+        ("Turn", f"another expression, or another side of valence, in {p.shifts.events} labelled events of a person in a row that together lead the old one by "
+                 f"{p.shifts.margin:g} in probability; dated from the first of them; abstentions count for nothing"),
+        ("Preceded by", f"what began before the turn and ended within {p.shifts.window_ms / 1000:g} s of it; an answer is slow from {p.shifts.slow_response_ms} ms on; "
+                        f"loudness ({p.shifts.loudness_change_lu:g} LU), speed ({p.shifts.speed_change:.0%}) and face ({p.shifts.face_change:g} of 5) against the own median "
+                        f"of at least {p.shifts.baseline_events} earlier utterances. What went before need not be the cause"),
         ("Trend", f"least squares over utterances, at least {p.trend_min_turns}; {p.trend_confidence:.0%} interval of Student's t"),
     ]  # fmt: skip
 

@@ -92,7 +92,7 @@ def report_page(feed: Feed, session: str) -> str:
         media=state.media or session, duration_ms=_length(state, events), participants=_people(state), decisions=state.decisions,
         language=state.language, has_audio=state.has_audio, has_video=state.has_video, media_href="media" if state.has_media else None,
         complete=state.state == "ended",
-    ))  # fmt: skip
+    ), alerts=[entry.alert for entry in state.alerts])  # fmt: skip
 
 
 def curves(feed: Feed, session: str) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def test_different_labels_on_one_side_of_valence_settle_a_turn_together() -> Non
     disgust, sadness = shown("disgust", 0.6, "neutral", 0.4), shown("sadness", 0.5, "neutral", 0.3)
     turns, state = run([NEUTRAL, NEUTRAL, disgust, sadness])
     assert turns[3].shift and state.shown == "disgust" and state.tone == "negative"
+    turns, state = run([NEUTRAL, NEUTRAL, disgust, ANGER, ANGER])
+    assert [t.shift for t in turns] == [False, False, False, True, False] and state.shown == "anger", "a label shown once was never settled"
     turns, _ = run([NEUTRAL, NEUTRAL, disgust, shown("happiness", 0.9, "neutral", 0.1)])
     assert not any(turn.shift for turn in turns)
 

@@ -39,8 +39,9 @@
     const kind = { face: "face while silent", music: "music", conversation: "conversation" }[e.k];
     const parts = [
       el("p", { class: "when" }, `${clock(e.s)} to ${clock(e.e)} · ${row.name}${kind ? " · " + kind : ""}`),
-      el("p", { class: "what" }, chip, withheld ? "" : e.cmp || "", e.sh && e.pv ? el("small", {}, `turned from ${e.pv}`) : ""),
+      el("p", { class: "what" }, chip, withheld ? "" : e.cmp || "", e.pv ? el("small", {}, `turned from ${e.pv}`) : ""),
     ];
+    const turning = e.tx ? [el("h3", {}, "What preceded this turn"), el("p", { dir: "auto" }, e.tx)] : [];
     if (e.said) parts.push(el("blockquote", { dir: "auto", lang: e.lang || null }, e.said));
     if (withheld) {
       parts.push(el("p", {}, `No emotion is inferred here: ${e.why || row.note || "policy forbids it"}. Words and conversation figures are not affected.`));
@@ -60,6 +61,7 @@
     parts.push(el("h3", {}, "On the scales"), el("dl", { class: "nums" }, ...[["valence", signed(e.v)], ["arousal", signed(e.a)],
       ["intensity", e.int === null ? "none" : e.int.toFixed(2)], ["confidence", e.c === null ? "none" : e.c.toFixed(2)]]
       .map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
+    parts.push(...turning);
     if (e.jn) parts.push(el("p", { class: "quiet" }, e.jn.ok ? `Face and voice were joined by mouth movement (score ${e.jn.score}).` : "The face was not joined to this voice."));
     panel.replaceChildren(...parts);
   };
@@ -129,7 +131,7 @@
   };
 
   // One window on the axis. What lies outside is taken out of the layout: a three-hour call has thousands of spans.
-  const placed = [...lanes.querySelectorAll(".lane i")].map(node => ({
+  const placed = [...lanes.querySelectorAll(".lane i, .lane .alertflag")].map(node => ({
     node, start: +node.style.getPropertyValue("--s"), end: +node.style.getPropertyValue("--e"), shown: true,
   }));
   const cull = () => {
@@ -211,8 +213,8 @@
     return best;
   };
   lanes.addEventListener("click", event => {
-    const face = event.target.closest(".faces .at"), span = event.target.closest(".sp"), lane = event.target.closest(".part");
-    if (face || span) return select(+(face ?? span).dataset.i);
+    const marked = event.target.closest(".faces .at, .sp, .turnpoint, .alertflag"), lane = event.target.closest(".part");
+    if (marked) return marked.dataset.i ? select(+marked.dataset.i) : undefined;
     if (lane) return select(inRow(lane, timeOf(event)));
     if (event.target.closest(".ruler, .talk")) { const ms = timeOf(event); select(at(ms)); nudge(ms - position); }
   });
@@ -227,6 +229,12 @@
   turns.addEventListener("pointerleave", () => show(selected));
   turns.addEventListener("focusin", event => { const turn = event.target.closest(".turn"); if (turn) show(+turn.dataset.i); });
   turns.addEventListener("focusout", () => show(selected));
+  for (const list of document.querySelectorAll(".moments")) list.addEventListener("click", event => {
+    const go = event.target.closest("[data-go]");
+    if (!go) return;
+    select(+go.dataset.go);
+    if (!narrow.matches) lanes.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" });
+  });
   $("close").addEventListener("click", () => { body.classList.remove("sheet"); rowOf(selected)?.focus(); });
   $("in").addEventListener("click", () => zoom(0.5));
   $("out").addEventListener("click", () => zoom(2));

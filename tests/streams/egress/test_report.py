@@ -16,11 +16,15 @@ import numpy as np
 import pytest
 
 from fusion.events import EmotionEvent
+from fusion.naming import clock
+from fusion.preceding import conversation_figures
 from fusion.settle import settled
+from streams.alerts.rules import DEFAULT, load
+from streams.commands.serve import judge
 from streams.egress.report import ReportSession, render
 from streams.egress.report_view import leads
 from streams.egress.vtt import captions, emotion_track
-from streams.records import Decision, Participant
+from streams.records import Alert, Cited, Decision, Participant, SessionStart
 from tests.streams.egress.scenario import right_to_left, round_table, support_call
 
 pytestmark = pytest.mark.integration
@@ -50,8 +54,13 @@ def table(people: int) -> ReportSession:
     return ReportSession("table.wav", 300_000, names, {p.id: YES for p in names}, "en")
 
 
+def fired(events: list[EmotionEvent]) -> list[Alert]:
+    start = SessionStart("call-1", PEOPLE, {"customer": YES, "agent": NO})
+    return judge(start, load(DEFAULT), events)
+
+
 MAKERS: dict[str, Callable[[], str]] = {
-    "call": lambda: render(EVENTS, session=CALL, crops=with_faces(EVENTS)),
+    "call": lambda: render(EVENTS, session=CALL, crops=with_faces(EVENTS), alerts=fired(EVENTS)),
     "no picture": lambda: render(support_call(video=False), session=msgspec.structs.replace(CALL, has_video=False)),
     "one participant": lambda: render([e for e in EVENTS if e.participant == "customer"], session=msgspec.structs.replace(CALL, participants=PEOPLE[:1])),
     "face only": lambda: render([e for e in EVENTS if e.kind == "face"], session=msgspec.structs.replace(CALL, participants=PEOPLE[:1], has_audio=False)),
@@ -220,6 +229,52 @@ def test_selecting_anywhere_selects_everywhere_and_the_address_keeps_it(open_pag
     assert current(again) == target
 
 
+def test_turns_are_marked_on_the_axis_and_told_with_what_preceded_them(open_page: Callable[..., Any]) -> None:
+    shifts = conversation_figures(EVENTS, 600_000).shifts
+    page = open_page(page_of("call"))
+    assert page.locator(".lane .turnpoint").count() == page.locator("#turned ol > li").count() == len(shifts) > 3
+    place = {e.id: i for i, e in enumerate(EVENTS)}
+    second = page.locator("#turned ol > li").nth(1)
+    told = second.inner_text()
+    assert clock(shifts[1].at_ms) in told and shifts[1].text in told and "because" not in told
+    for last in shifts[1].last_words:
+        assert EVENTS[place[last.event]].transcript.text in told  # type: ignore[union-attr]
+    second.locator(".go").first.click()
+    assert current(page) == marked(page) == place[shifts[1].event]
+    assert page.locator(f".turn[data-i='{place[shifts[1].event]}'] .shift").text_content() == f"turned from {shifts[1].before.label}"
+    assert shifts[1].text in page.locator("#panel").inner_text()
+    page.locator(".lane .turnpoint").nth(2).click()
+    assert current(page) == place[shifts[2].event]
+
+
+def test_alerts_are_flags_that_lead_to_their_evidence(open_page: Callable[..., Any]) -> None:
+    alerts = fired(EVENTS)
+    page = open_page(page_of("call"))
+    assert page.locator(".alertflag").count() == page.locator("#alerts ol > li").count() == len(alerts) >= 3
+    angry = next(i for i, a in enumerate(sorted(alerts, key=lambda a: a.fired_ms)) if a.rule == "customer angry")
+    alert = next(a for a in alerts if a.rule == "customer angry")
+    listed = page.locator("#alerts ol > li").nth(angry)
+    assert alert.condition.casefold() in listed.inner_text().casefold() and "warning" in listed.inner_text()
+    place = {e.id: i for i, e in enumerate(EVENTS)}
+    assert listed.locator("ul .go").count() == len(alert.evidence)
+    listed.locator("ul .go").first.click()
+    assert current(page) == marked(page) == place[alert.evidence[0].event]
+    page.locator(".alertflag").nth(angry).click()
+    assert current(page) == place[alert.evidence[-1].event]
+    flag, lane = page.locator(".alertflag").nth(angry).bounding_box(), page.locator(".alertlane").bounding_box()
+    assert flag["x"] - lane["x"] == pytest.approx(alert.fired_ms / 600_000 * lane["width"], rel=0.06)
+
+
+def test_a_call_without_turns_and_alerts_has_no_empty_section(open_page: Callable[..., Any]) -> None:
+    page = open_page(page_of("withheld only"))
+    assert page.locator("#turned, #alerts, .turnpoint, .alertflag, .alertlane").count() == 0
+
+
+def test_an_alert_about_somebody_who_is_not_analysed_is_not_shown() -> None:
+    about = [msgspec.structs.replace(a, participant="agent", role="employee") for a in fired(EVENTS)]
+    assert 'class="alertflag' not in render(EVENTS, session=CALL, alerts=about)
+
+
 def test_evidence_follows_the_pointer_and_the_focus_and_goes_back(open_page: Callable[..., Any]) -> None:
     page = open_page(page_of("call"))
     chosen = current(page)
@@ -301,7 +356,12 @@ def test_no_text_can_become_markup(open_page: Callable[..., Any]) -> None:
     )
     withheld = msgspec.structs.replace(EVENTS[0], policy=msgspec.structs.replace(EVENTS[0].policy, reason=EVIL))  # type: ignore[type-var]
     session = msgspec.structs.replace(CALL, media=EVIL, participants=(Participant(EVIL, EVIL),), decisions={EVIL: YES}, problems=(EVIL,), language=EVIL)
-    page = open_page(render([withheld, evil], session=session))
+    turning = [msgspec.structs.replace(evil, id=f"t{i}", label=x, start_ms=9000 * (i + 3), end_ms=9000 * (i + 4), probabilities={x: 1.0}, valence=v)
+               for i, (x, v) in enumerate([(EVIL, -1.0), (EVIL, -1.0), ("neutral", 0.0), ("neutral", 0.0)])]
+    alert = msgspec.structs.replace(fired(EVENTS)[0], participant=EVIL, rule=EVIL, severity=EVIL, condition=EVIL, evidence=(Cited("t0", 0, 9, 0.5, EVIL),))
+    html = render([withheld, evil, *turning], session=session, alerts=[alert])
+    assert "turnpoint" in html.split("</style>")[1] and 'class="alertflag' in html
+    page = open_page(html)
     for turn in page.locator(".turn").all():
         turn.click()
     assert "owned" not in page.title() or page.title().startswith("</script>")
