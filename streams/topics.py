@@ -16,7 +16,7 @@ from typing import Any, get_args
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
+from aiokafka.errors import IncompatibleBrokerVersion, for_code
 from msgspec import Struct
 
 from extractors.errors import AffectstreamError
@@ -193,6 +193,8 @@ async def on_broker(bootstrap: str, names: Sequence[str], *, security: Security 
     return rows
 
 
+SHOWN_S = 5.0
+"""So long a change is waited for: a broker accepts it a moment before it shows it."""
 _SET_ON_TOPIC = 1
 """Source of a setting, as the protocol numbers it: neither a default nor the broker's."""
 
@@ -218,10 +220,20 @@ async def _keep(admin: AIOKafkaAdminClient, wanted: dict[str, dict[str, str]]) -
     for name, config in wanted.items():
         changes = {key: config[key] for key in ("cleanup.policy", "retention.ms", "segment.ms") if key in config}
         resources.append(ConfigResource(ConfigResourceType.TOPIC, name, present.get(name, {}) | changes))
-    for response in await admin.alter_configs(resources):
+    try:
+        responses = await admin.alter_configs(resources)
+    except IncompatibleBrokerVersion as error:
+        raise TopicError("this broker cannot change the retention of topics that exist: it lacks the API AlterConfigs") from error
+    for response in responses:
         for code, message, _, name in response.resources:
             if code:
                 raise TopicError(f"the retention of topic {name} could not be changed: {message or for_code(code).__name__}")
+    deadline = asyncio.get_running_loop().time() + SHOWN_S
+    while asyncio.get_running_loop().time() < deadline:
+        now = await _configs(admin, list(wanted))
+        if all(now.get(name, {}).get("retention.ms") == config["retention.ms"] for name, config in wanted.items()):
+            return
+        await asyncio.sleep(0.1)
 
 
 async def _described(admin: AIOKafkaAdminClient, names: list[str], patience: float) -> list[dict[str, Any]]:

@@ -21,12 +21,6 @@ from tests.integration.brokers import Broker
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(autouse=True)
-def counts_partitions(broker: Broker) -> None:
-    if broker.kind == "tansu":
-        pytest.skip("Tansu gives the number of partitions of the first topics it made for later ones too")
-
-
 def partitions(bootstrap: str, namespace: str) -> dict[str, int]:
     async def look() -> dict[str, int]:
         admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
@@ -55,6 +49,8 @@ def test_every_topic_is_created_once_with_its_partitions(broker: Broker) -> None
 
 
 def test_what_was_found_out_is_kept_for_thirty_days_and_the_operator_can_change_that(broker: Broker) -> None:
+    if broker.kind == "tansu":
+        pytest.skip("Tansu lacks the Kafka API AlterConfigs (key 33): settings of a topic that exists cannot be changed there")
     namespace = f"t{uuid.uuid4().hex[:8]}."
     arguments = ["--bootstrap", broker.bootstrap, "--namespace", namespace, "--partitions", "1", "--json"]
 
