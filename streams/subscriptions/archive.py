@@ -34,7 +34,7 @@ def start_of(folder: Path) -> tuple[SessionStart, dict[str, Any]]:
         decisions = msgspec.convert(summary.get("decisions", {}), dict[str, Decision])
         video = tuple(sorted({p.video for p in people if p.video}))
         audio = tuple(sorted({p.channel for p in people if p.channel}))
-        return SessionStart(str(summary["session"]), people, decisions, audio or ("audio",), video, media=str(summary.get("media", ""))), summary
+        return SessionStart(str(summary["session"]), people, decisions, audio or (() if video else ("audio",)), video, media=str(summary.get("media", ""))), summary
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError("not the summary of a replay", where=f"{file}: {error}", cure="run the replay again") from error
 
@@ -55,6 +55,8 @@ def load(feed: Feed, root: Path, *, media: Iterable[Path] = ()) -> Iterator[str]
         has_video = any("face" in event.modalities and event.modalities["face"].present for event in events)
         if has_video and not start.video_sources:
             start = msgspec.structs.replace(start, video_sources=("video/0",))
+        if not start.audio_sources and any(event.kind == "utterance" for event in events):
+            start = msgspec.structs.replace(start, audio_sources=("audio",))
         taken = AcknowledgementFile(folder / NAME)
         feed.open(start, media=recording(start, media), acknowledgements=taken)
         for event in events:
