@@ -6,14 +6,19 @@ is completed with *encoder states* of silence that were computed once. Which sil
 to the words; how much of it the encoder's attention had beside the speech does, hence the margin. The same states serve
 transcription, language identification, word times and any head that pools over them.
 
-The length of the input is a function of the utterance alone, and one int8 decode is bit-equal alone or in a batch: an
-utterance has one transcript, whoever shares its batch.
+The words that this margin costs, and more, come back from a beam search over the same states: reading the decoder's
+weights is what a step costs, and five hypotheses share one reading. Encoding the unsure utterances again from a whole
+window mends fewer words at many times the price, and believes more coughs and laughs to be words.
+
+Lengths of input and window are functions of the utterance alone, and one int8 decode is bit-equal alone or in a batch:
+an utterance has one transcript, whoever shares its batch. `benchmarks/encoder_padding.py` measures all of this.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 import ctranslate2
@@ -40,8 +45,9 @@ WINDOW_FRAMES = 3000  # 30 s of 10 ms frames: the input Whisper was trained on
 STATES = WINDOW_FRAMES // 2
 SAMPLES_PER_STATE = 320
 MARGIN_FRAMES = 700
+WINDOW_STATES = 1000  # a decoder's window of 20 s costs a third less to prepare than one of 30 s, with the same words
+BEAM = 5
 BATCH = 4  # measured on two cores with AVX-512: larger batches wait for their longest utterance
-SECOND_LOOK_BELOW = -0.5
 
 
 class EncodedUtterance(Struct, frozen=True, eq=False):
@@ -67,11 +73,10 @@ class EncodedUtterance(Struct, frozen=True, eq=False):
 class WhisperEngine:
     """One loaded model, on the CPU unless told otherwise. Not for several threads at once.
 
-    `window` is ``cached`` (encode the utterance and `margin_frames` of silence after it, complete the window with stored
-    silence) or ``full`` (encode 30 s every time: the reference, whose encoder is eight times dearer for a turn of 3 s). A cached window
-    costs a little accuracy, and nearly all of it where the decoder is unsure: an utterance whose mean token log
-    probability falls below `second_look_below`, or whose decoding failed, is decoded again from a full window, and the
-    likelier of both is taken (None: never; `benchmarks/encoder_padding.py` measures it).
+    `window` is ``cached`` (encode the utterance and `margin_frames` of silence after it, complete what the decoder sees to
+    `window_states` with stored silence, or to 1500 where that is too short) or ``full`` (encode 30 s every time: the
+    reference, whose encoder is eight times dearer for a turn of 3 s). An utterance whose decoding failed (no end, or a
+    text that repeats itself) is encoded and decoded once more from a full window, and the better of both is taken.
     """
 
     def __init__(
@@ -81,13 +86,15 @@ class WhisperEngine:
         threads: int = 1,
         window: Literal["cached", "full"] = "cached",
         margin_frames: int = MARGIN_FRAMES,
-        second_look_below: float | None = SECOND_LOOK_BELOW,
+        window_states: int = WINDOW_STATES,
+        second_look_below: float | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         folder = registry.path(model)
         self.identity = registry.identity(model)
         self.window = window
         self._margin = _even(margin_frames)
+        self._window_states = window_states
         self._second_look_below = second_look_below
         self._model = ctranslate2.models.Whisper(
             str(folder), device=device, compute_type=compute_type, inter_threads=1, intra_threads=threads
@@ -136,10 +143,10 @@ class WhisperEngine:
         language: str | Sequence[str | None] | None = None,
         prompt: str | None = None,
         *,
-        beam_size: int = 1,
+        beam_size: int = BEAM,
         word_times: bool = True,
     ) -> list[Transcript]:
-        """Transcripts in the order of the utterances, decoded up to 4 at a time.
+        """Transcripts in the order of the utterances, decoded up to 4 at a time, those of like length together.
 
         `language` is an ISO code for all or one (or None: identified) for each; `prompt` holds words to expect (names,
         products). Text that is not believed is emptied and `Transcript.rejected` says why (see `guards`). Word times
@@ -150,14 +157,21 @@ class WhisperEngine:
         if len(asked) != len(batch):
             raise ValueError(f"{len(batch)} utterances need as many languages, not {len(asked)}")
         known = [self._identify(u, code) for u, code in zip(batch, asked, strict=True)]
-        found: list[Hypothesis] = []
-        for first in range(0, len(batch), BATCH):
-            part = slice(first, first + BATCH)
-            found += self._decode(batch[part], [code for code, _ in known[part]], prompt, beam_size)
+        found: dict[int, Hypothesis] = {}
+        for members in self._batches(batch):
+            languages = [known[i][0] for i in members]
+            found |= zip(members, self._decode([batch[i] for i in members], languages, prompt, beam_size), strict=True)
         return [
-            self._transcript(u, self._second_look(u, h, code, prompt, beam_size), code, sure, word_times)
-            for u, h, (code, sure) in zip(batch, found, known, strict=True)
+            self._transcript(u, self._second_look(u, found[i], code, prompt, beam_size), code, sure, word_times)
+            for i, (u, (code, sure)) in enumerate(zip(batch, known, strict=True))
         ]
+
+    def _batches(self, utterances: Sequence[EncodedUtterance]) -> Iterator[list[int]]:
+        """Positions of up to 4 utterances whose windows are completed to one length, the shortest utterances first."""
+        order = sorted(range(len(utterances)), key=lambda i: (len(utterances[i].window), i))
+        for _, alike in groupby(order, key=lambda i: self._completed(len(utterances[i].window))):
+            members = list(alike)
+            yield from (members[first : first + BATCH] for first in range(0, len(members), BATCH))
 
     def _identify(self, utterance: EncodedUtterance, language: str | None) -> tuple[str, float]:
         if language is not None and self.multilingual:
@@ -205,10 +219,9 @@ class WhisperEngine:
     def _second_look(
         self, utterance: EncodedUtterance, first: Hypothesis, language: str, prompt: str | None, beam_size: int
     ) -> Hypothesis:
-        """Decode again from a whole encoded window where the first hypothesis looks wrong; keep the likelier one."""
-        if self._second_look_below is None or len(utterance.window) >= STATES:
-            return first
-        if not first.failed and first.avg_logprob >= self._second_look_below:
+        """Decode again from a whole encoded window where the first decoding failed; keep the better one."""
+        unsure = self._second_look_below is not None and first.avg_logprob < self._second_look_below
+        if len(utterance.window) >= STATES or not (first.failed or unsure):
             return first
         window = self._encode_frames(utterance.pcm, WINDOW_FRAMES)
         again = EncodedUtterance(utterance.states, window, utterance.pcm, utterance.duration_s, utterance.speech_probability)
@@ -275,12 +288,17 @@ class WhisperEngine:
         return rows
 
     def _complete(self, window: Floats) -> Floats:
-        """The encoded rows followed by stored rows of silence up to the 1500 of a whole window."""
-        if len(window) >= STATES:
+        """The encoded rows followed by stored rows of silence up to the length of the decoder's window."""
+        length = self._completed(len(window))
+        if len(window) >= length:
             return window
         if self._silence is None:
             self._silence = self._encode_frames(np.zeros(0, np.float32), WINDOW_FRAMES)
-        return np.concatenate([window, self._silence[len(window) :]])
+        return np.concatenate([window, self._silence[len(window) : length]])
+
+    def _completed(self, rows: int) -> int:
+        """To how many rows a window of so many encoded ones is completed: one of two lengths, whatever its company."""
+        return self._window_states if rows <= self._window_states else STATES
 
 
 def merge_punctuation(words: Sequence[Word]) -> tuple[Word, ...]:

@@ -84,6 +84,14 @@ def test_a_transcript_does_not_depend_on_its_batch() -> None:
 
 
 @needs_tiny
+def test_a_short_turn_beside_a_long_one_keeps_its_words() -> None:
+    """The decoder's window is longer for a long turn, and only for that one."""
+    short, long = (int16(voice(130, seconds, jitter=0.02, glide_st=6, snr_db=20, seed=4)[0]) for seconds in (1.0, 14.0))
+    encoded = [tiny().encode(pcm) for pcm in (long, short)]
+    assert tiny().transcribe(encoded) == [tiny().transcribe(one)[0] for one in encoded]
+
+
+@needs_tiny
 @pytest.mark.parametrize("level", [0.0, 0.001, 0.05])
 @pytest.mark.parametrize("seconds", [1.0, 6.0])
 def test_nothing_is_heard_in_silence_and_noise(level: float, seconds: float) -> None:
