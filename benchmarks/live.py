@@ -133,12 +133,12 @@ class Watcher:
 class House:
     """The processes of an installation, by name; ended by their own pids."""
 
-    def __init__(self, folder: Path, broker: brokers.Broker, worker_stages: list[str], threads: int, profile: str) -> None:
+    def __init__(self, folder: Path, broker: brokers.Broker, worker_stages: list[str], threads: int, profile: str, gateway: list[str] | None = None) -> None:
         self._folder, self.bootstrap = folder, broker.bootstrap
         self.port = brokers.free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._measured: dict[str, psutil.Process] = {}
-        self._start("gateway", ["gateway", "--port", str(self.port)])
+        self._start("gateway", ["gateway", "--port", str(self.port), *(gateway or [])])
         for number, stages in enumerate(worker_stages):
             state = str(folder / "state")
             command = ["worker", "--stages", stages, "--partitions", str(PARTITIONS), "--state-dir", state]
