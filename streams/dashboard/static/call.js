@@ -141,10 +141,14 @@ const head = () => {
   const who = live() ? s.participants.filter(p => p.analysed).sort((a, b) => (b.role === "customer") - (a.role === "customer") || (a.valence ?? 1) - (b.valence ?? 1)).slice(0, 3) : [];
   put($("now"), who.map(now), late(s, Date.now() - fresh), ...flags.map(([text, taken, n]) => el("a", { class: `flagged ${taken ? "taken" : ""}`, href: "/alerts" }, `${text}${n > 1 ? ` ×${n}` : ""}`)));
   $("follow").hidden = !live();
+  document.body.toggleAttribute("data-live", live());
   $("seek").hidden = !events.some(e => e.transcript?.text);
   $("h-said").textContent = s.has_audio ? "Transcript" : "What was seen";
 };
-const preceded = () => put($("shiftlist"), shiftList(call.metrics.shifts ?? [], find, id => { select(id); $("stage").scrollIntoView({ block: "nearest" }); }, call.metrics.parameters?.shifts?.window_ms ?? 30000, preceded));
+// Of somebody whose expression is withheld all along it need not be said before each turn.
+const silent = a => a.kind === "withheld" && call.state.participants.some(p => p.id === a.participant && !p.analysed);
+const told = () => (call.metrics.shifts ?? []).map(s => ({ ...s, preceded_by: s.preceded_by.filter(a => !silent(a)) }));
+const preceded = () => put($("shiftlist"), shiftList(told(), find, id => { select(id); $("stage").scrollIntoView({ block: "nearest" }); }, call.metrics.parameters?.shifts?.window_ms ?? 30000, preceded));
 const draw = () => {
   head();
   axis.redraw();

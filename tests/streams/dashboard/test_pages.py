@@ -10,31 +10,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.alerts.rules import parse as rules
 from streams.dashboard.pages import create_app
-from streams.records import Decision, Participant, SessionEnd, SessionStart
+from streams.records import SessionEnd
 from streams.subscriptions.app import Service
 from streams.subscriptions.feed import Feed
+from tests.streams.dashboard.calls import RULES, replayed
 from tests.streams.dashboard.conftest import Browser
 from tests.streams.egress.scenario import right_to_left, round_table, support_call
 from tests.streams.subscriptions.conftest import begun, said, served
 
 pytestmark = pytest.mark.integration
-RULES = rules("rules:\n  - name: angry customer\n    when: {label: anger, above: 0.6}\n    role: customer\n    for: 5s\n    severity: critical\n")
 SERIOUS = ("serious", "critical")
 HOSTILE = '<img src=x onerror="window.broken=1"></script><script>window.broken=1</script>'
-
-
-def replayed(feed: Feed, session: str, events: list[Any], *, ended: bool = True, media: Path | None = None) -> None:
-    people = {event.participant: event.role for event in events}
-    withheld = Decision(True, True, False, "employees are not emotion-analysed")
-    decisions = {name: withheld if role == "employee" else Decision(True, True, True, "analysed") for name, role in people.items()}
-    start = SessionStart(session, tuple(Participant(name, role) for name, role in people.items()), decisions, ("left",), media=f"{session}.wav")
-    feed.open(start, media=media)
-    for event in events:
-        feed.event(msgspec.structs.replace(event, session=session))
-    if ended:
-        feed.end(SessionEnd(session), duration_ms=events[-1].end_ms + 1000)
 
 
 def words_of(page: Any) -> list[str]:
