@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from streams.ingest.gateway import audiohook_signature, twilio
+from streams.ingest.gateway import audiohook_signature, legs, twilio
 from streams.ingest.gateway.audiohook import AudioHookCodec
 from streams.ingest.gateway.calls import Codec
 from streams.ingest.gateway.connection import Connection
@@ -79,6 +79,11 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         allowed = _token_allowed(gateway, websocket) and 4000 <= rate <= 192_000 and channels in CHANNELS
         await _vendor(gateway, websocket, FreeSwitchCodec(gateway.settings.defaults("freeswitch"), rate=rate, channels=channels), allowed)
 
+    async def audiosocket(request: Request) -> Response:
+        token = gateway.settings.token
+        allowed = legs.bearer_allowed(request, token) or (token is not None and _token_allowed(gateway, request))
+        return await legs.register(gateway, request, allowed and _origin_allowed(gateway, request))
+
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok", **gateway.status()})
 
@@ -91,6 +96,7 @@ def routes(gateway: Gateway) -> list[BaseRoute]:
         WebSocketRoute("/v1/twilio", twilio_stream),
         WebSocketRoute("/v1/audiohook", audiohook),
         WebSocketRoute("/v1/freeswitch", freeswitch),
+        Route("/v1/audiosocket/{uuid}", audiosocket, methods=["POST"]),
         Route("/healthz", healthz),
         Route("/metrics", metrics),
         Route("/capture", _page),
@@ -131,7 +137,7 @@ async def _vendor(gateway: Gateway, websocket: WebSocket, codec: Codec, allowed:
             await websocket.close(1000)
 
 
-def _origin_allowed(gateway: Gateway, websocket: WebSocket) -> bool:
+def _origin_allowed(gateway: Gateway, websocket: HTTPConnection) -> bool:
     """A page of another site must not open a socket in its visitor's name. Telephone systems send no origin, or a bare host."""
     origin = websocket.headers.get("origin", "")
     if not origin.startswith(("http://", "https://")) or origin in gateway.settings.allowed_origins:

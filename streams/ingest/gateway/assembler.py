@@ -19,6 +19,7 @@ from streams.ingest.gateway.calls import (
     Paused,
     Refused,
     Resumed,
+    SourceEnded,
     Video,
 )
 from streams.policy import Policy
@@ -70,6 +71,7 @@ class Assembler:
         self.paused = False
         self._audio: dict[str, _Audio] = {}
         self._video: dict[str, _Video] = {}
+        self._over: set[str] = set()
         self._letters = 0
 
     @property
@@ -95,6 +97,8 @@ class Assembler:
             return [*self._letter(event), *ended]
         if isinstance(event, CallEnded):
             return self.end(event.reason)
+        if isinstance(event, SourceEnded):
+            return self._end_source(event.source)
         if isinstance(event, Paused):
             self.paused = True
             return self._flush_audio()
@@ -109,11 +113,21 @@ class Assembler:
         records = self._flush_audio()
         session = self.start.session
         for name, audio in self._audio.items():
-            records.append(SourceEnd(session, name, audio.seq, audio.start * 1000 // audio.rate if audio.rate else 0))
+            if name not in self._over:
+                records.append(SourceEnd(session, name, audio.seq, audio.start * 1000 // audio.rate if audio.rate else 0))
         for name, video in self._video.items():
             records.append(SourceEnd(session, name, video.seq, max(video.last_ms, 0)))
         self.end_reason = reason
         return [*records, SessionEnd(session, reason)]
+
+    def _end_source(self, name: str) -> list[Record]:
+        """The last records of one audio source, so that nobody waits for it; what comes of it later is dropped."""
+        state = self._audio.get(name)
+        if self.start is None or state is None or self.ended or name in self._over:
+            return []
+        records = self._cut(name, state, whole=True)
+        self._over.add(name)
+        return [*records, SourceEnd(self.start.session, name, state.seq, state.start * 1000 // state.rate if state.rate else 0)]
 
     def positions(self) -> dict[str, Position]:
         """Per source: what has been handed on as records (audio still held back is not counted)."""
@@ -142,7 +156,7 @@ class Assembler:
 
     def _take_audio(self, event: Audio) -> list[Record]:
         state = self._audio.get(event.source)
-        if state is None or self.ended or not self._admitted("audio"):
+        if state is None or self.ended or event.source in self._over or not self._admitted("audio"):
             return []
         records: list[Record] = []
         if state.held is None or event.start_sample > state.next_sample:

@@ -93,6 +93,13 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceEnded:
+    """Nothing more comes from one source; the call goes on."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """The call is over. `reason`: completed, stop, idle, error, interrupted."""
 
@@ -106,7 +113,7 @@ class Reply:
     data: str | bytes
 
 
-CallEvent = CallStarted | Audio | Video | Paused | Resumed | Noted | Refused | Fault | CallEnded | Reply
+CallEvent = CallStarted | Audio | Video | Paused | Resumed | Noted | Refused | Fault | SourceEnded | CallEnded | Reply
 
 
 class Codec(Protocol):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streams import policy as policies
 from streams.ingest.gateway import protocol
+from streams.ingest.gateway.legs import Legs
 from streams.ingest.gateway.native import NativeCodec
 from streams.ingest.gateway.session import CallSession, Sink
 from streams.ingest.gateway.settings import GatewaySettings
@@ -56,6 +57,7 @@ class Gateway:
         self.counters: Counter[str] = Counter()
         self.key = (self.settings.resume_key or os.urandom(32).hex()).encode()
         self.calls: dict[str, LiveCall] = {}
+        self.legs = Legs()  # AudioSocket connections that belong together
         self.sessions: dict[str, CallSession] = {}
         self.attended: dict[asyncio.Task[None], asyncio.Event] = {}  # connections of the own protocol, and how to call them off
         self.closing = asyncio.Event()

@@ -14,7 +14,8 @@ from starlette.types import ASGIApp
 from extractors.errors import InputError
 from streams.ingest.gateway.app import create_app
 from streams.ingest.gateway.audiosocket import AudioSocketCodec
-from streams.ingest.gateway.registry import Gateway
+from streams.ingest.gateway.legs import first_bytes, run_leg
+from streams.ingest.gateway.registry import Busy, Gateway
 from streams.ingest.gateway.vendors import VendorCall
 
 _READ_BYTES = 64 * 1024
@@ -34,7 +35,18 @@ async def serve_audiosocket(gateway: Gateway, host: str, port: int) -> asyncio.S
             await writer.drain()
 
         try:
-            await VendorCall(gateway, AudioSocketCodec(gateway.settings.defaults("audiosocket")), send).run(receive)
+            first, name = await first_bytes(receive, gateway.settings.hello_s)
+            registration = gateway.legs.take(name) if name else None
+            if registration is not None:
+                with contextlib.suppress(Busy):
+                    await run_leg(gateway, registration, first, receive)
+                return
+            pieces = [first] if first else []
+
+            async def again() -> bytes | None:
+                return pieces.pop() if pieces else await receive()
+
+            await VendorCall(gateway, AudioSocketCodec(gateway.settings.defaults("audiosocket")), send).run(again)
         finally:
             writer.close()
 

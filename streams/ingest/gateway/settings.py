@@ -34,6 +34,7 @@ class GatewaySettings(Struct, frozen=True, forbid_unknown_fields=True):
     hello_s: float = 10.0  # from the connection to the first message: an honest client needs one round trip
     idle_s: float = 60.0  # without media (heartbeats do not count): longer than any silence that is not sent
     idle_in_pause_s: float = 3600.0  # a caller on hold is not gone
+    join_s: float = 10.0  # how long the first AudioSocket connection of a call waits for the others that are registered
     resume_s: float = 30.0  # how long a dropped call waits for its client
     heartbeat_s: float = 15.0  # below the minute after which proxies drop silent connections
     ack_s: float = 0.1  # at most one acknowledgement per block of audio
