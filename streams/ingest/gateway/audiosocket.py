@@ -1,7 +1,8 @@
 """Asterisk AudioSocket: records of `type: u8, length: u16 big-endian, payload` on a plain TCP connection.
 
 The audio inside is little-endian although the header is not. The UUID of the first record is all that says which call
-this is. Only one direction travels: the other one is a connection (and a session) of its own.
+this is. Only one direction travels: the other one is a connection of its own, and a session of its own unless both are
+registered as one call (see `legs`).
 """
 
 from __future__ import annotations
