@@ -30,6 +30,7 @@ from fusion.events import (
 )
 from fusion.explain import Share, shares
 from fusion.models.pool import UNKNOWN, Fused, LogPool
+from fusion.redact import redact
 from fusion.spans import FaceSpan
 from fusion.taxonomy import compound
 from fusion.textualize import CueSentence, describe, render, render_face, render_said, render_voice
@@ -63,6 +64,8 @@ class Permission(Protocol):
     def reason(self) -> str: ...
     @property
     def exception(self) -> str | None: ...
+    @property
+    def redact(self) -> tuple[str, ...]: ...
 
 
 class Subject:
@@ -106,7 +109,7 @@ def compose(
     must not be analysed gets an event with status ``withheld``: no label, no probabilities, no dimension, no evidence;
     the transcript and the measurements his decision allows; the reason.
     """
-    span = permitted(span, subject.permission)
+    span = permitted(span, subject.permission, partial=status == "partial")
     if not subject.permission.emotion:
         return _without_emotion(subject, span, revision), state or DialogueState()
     posteriors = posteriors_of(span)
@@ -144,13 +147,16 @@ def compose(
     return event, after
 
 
-def permitted(span: Span, permission: Permission) -> Span:
-    """The span without what the decision does not allow."""
+def permitted(span: Span, permission: Permission, *, partial: bool = False) -> Span:
+    """The span without what the decision does not allow; secrets that it wants redacted are replaced in the transcript.
+    `partial`: the words still grow."""
     changes: dict[str, object] = {}
     if span.speech:
         parts: dict[str, object] = {}
         if not permission.transcribe:
             parts |= {"transcript": None}
+        elif permission.redact and span.speech.transcript:
+            parts |= {"transcript": redact(span.speech.transcript, permission.redact, partial=partial)}
         if not permission.measure:
             parts |= {"prosody": None, "envelope_db": ()}
         if not permission.emotion:

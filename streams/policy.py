@@ -5,6 +5,7 @@ analysed. On live ingest a channel without a role is `unknown` and treated like 
 emotion-analysed unless the session says that notice was given. A policy file (TOML) changes this:
 
     observables_only = false          # true: action units, pitch, loudness, speed, and no emotion label for anybody
+    redact = ["card"]                 # replaced in transcripts: card, iban, phone, email, digits (any run of four or more)
 
     [roles.customer]
     emotion = true                    # transcribe, measure, emotion, observables_only
@@ -32,6 +33,7 @@ import msgspec
 from msgspec import Struct
 
 from extractors.errors import InputError
+from fusion.redact import KINDS
 from streams.records import Decision, Notice, Participant
 
 ROLES = ("customer", "public", "participant", "employee", "unknown")
@@ -72,10 +74,11 @@ _DEFAULT_ROLES = {role: RoleRule(emotion=role not in ("employee", "unknown")) fo
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True):
-    """The declared policy: rules per role over the defaults."""
+    """The declared policy: rules per role over the defaults. `redact`: kinds of `fusion.redact.KINDS` that no transcript keeps."""
 
     roles: dict[str, RoleRule] = {}
     observables_only: bool = False
+    redact: tuple[str, ...] = ("card",)
     exception: ExceptionGrant | None = None
 
     def rule(self, role: str) -> RoleRule:
@@ -130,6 +133,11 @@ def _checked(policy: Policy, path: Path) -> Policy:
                 if near
                 else f"use one of {', '.join(ROLES)}",
             )
+    for kind in policy.redact:
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, 1)
+            cure = f"did you mean `{near[0]}`?" if near else f"use some of {', '.join(KINDS)}"
+            raise InputError(f"nothing is called `{kind}` that could be redacted", where=str(path), cure=cure)
     granted = policy.exception.roles if policy.exception else ()
     for role in ("employee", "unknown"):
         if policy.rule(role).emotion and role not in granted:
@@ -183,7 +191,7 @@ def _decision(role: str, policy: Policy, notice: Notice | None, live: bool) -> D
     observables = (policy.observables_only or rule.observables_only) and emotion
     if observables:
         emotion, reason = False, "observables only: measurements without emotion labels"
-    return Decision(rule.transcribe, rule.measure, emotion, reason, observables, exception)
+    return Decision(rule.transcribe, rule.measure, emotion, reason, observables, exception, policy.redact)
 
 
 def audit(log: Path, policy: Policy, session: str) -> None:

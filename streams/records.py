@@ -37,7 +37,8 @@ class Notice(Struct, frozen=True):
 
 class Decision(Struct, frozen=True):
     """What policy allows for one participant. `emotion`: run emotion inference; `observables_only`: measurements
-    without any label. `reason` is the sentence stamped on each event."""
+    without any label. `reason` is the sentence stamped on each event. `redact`: kinds of secrets (`fusion.redact.KINDS`)
+    that are replaced in transcripts."""
 
     transcribe: bool
     measure: bool
@@ -45,6 +46,7 @@ class Decision(Struct, frozen=True):
     reason: str
     observables_only: bool = False
     exception: str | None = None
+    redact: tuple[str, ...] = ()
 
 
 class SessionStart(Struct, frozen=True, tag="session_start"):

@@ -33,6 +33,7 @@ def policy(policy_file: Path | None, live: bool) -> None:
     \b
     A policy file:
       observables_only = false      # true: measurements without any emotion label
+      redact = ["card"]             # card, iban, phone, email, digits: replaced in transcripts
       [roles.customer]
       transcribe = true
       measure = true
@@ -65,3 +66,4 @@ def policy(policy_file: Path | None, live: bool) -> None:
     click.echo(
         f"Faces that belong to nobody declared ({UNJOINED_FACES}) are analysed only where everybody in the session may be."
     )
+    click.echo(f"Replaced in transcripts: {', '.join(rules.redact) or 'nothing'}.")

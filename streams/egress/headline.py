@@ -73,7 +73,13 @@ def _story(name: str, events: Sequence[EmotionEvent]) -> tuple[float, Headline] 
             return _one_phase(who, label, _tone(strongest), len(events), len(events), at_ms)
         return 0.5, Headline(f"{who} showed no lasting expression; {label} stands out at {clock(at_ms)}.", at_ms)
     if len(found) == 1:
-        return _one_phase(who, found[0].label, found[0].tone, found[0].count, len(events), found[0].start_ms)
+        only = found[0]
+        odd = [e for e in events if _tone(e) != only.tone]
+        if odd and max(e.end_ms for e in odd) <= only.start_ms:
+            labels = " and ".join(dict.fromkeys(e.label or "" for e in odd))
+            often = f"({only.count} of {len(events)} events)"
+            return 1.0, Headline(f"{who} was {adjective(only.label)} from {clock(only.start_ms)} on {often}, after single moments of {labels}.", only.start_ms)
+        return _one_phase(who, only.label, only.tone, only.count, len(events), only.start_ms)
     found = _by_tone(found)
     turn = _turn(found)
     index = found.index(turn)

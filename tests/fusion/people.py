@@ -16,6 +16,7 @@ class Allowed(Struct, frozen=True):
     observables_only: bool = False
     reason: str = "role customer: analysed"
     exception: str | None = None
+    redact: tuple[str, ...] = ()
 
 
 ANALYSED = Allowed()

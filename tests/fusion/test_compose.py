@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from extractors.cues import AudioQuality, SpeechCues, Transcript
+from extractors.cues import AudioQuality, SpeechCues, Transcript, Word
 from fusion.compose import Span, compose, utterance_span
 from fusion.conversation import DialogueState
 from fusion.events import FINAL_REVISION, Association, EmotionEvent, event_id
@@ -161,3 +161,18 @@ def test_few_frames_count_little() -> None:
     one, many = angry_face(1), angry_face(6)
     assert one.quality < many.quality
     assert event_of(face=one).modalities["face"].weight < event_of(face=many).modalities["face"].weight
+
+
+def test_what_policy_wants_redacted_is_nowhere_in_the_event() -> None:
+    said = "it is 4111 1111 1111 1111 thanks"
+    words = tuple(Word(word, 100 * i, 100 * i + 90, 0.9) for i, word in enumerate(said.split()))
+    cues = msgspec.structs.replace(speech_cues(), transcript=Transcript(said, "en", 1.0, words), text_emotion=posterior("anger", 0.8))
+    for allowed in (Allowed(redact=("card",)), Allowed(redact=("card",), emotion=False, reason="employees are not emotion-analysed")):
+        event, _ = compose(subject(allowed), utterance_span(cues), POOL)
+        assert "4111" not in msgspec.json.encode(event).decode()
+        assert event.transcript and event.transcript.text == "it is [card number] thanks" and event.transcript.words[2].end_ms == 590
+    growing = msgspec.structs.replace(cues, transcript=Transcript("it is 4111 1111", "en", 1.0, words[:4]))
+    event, _ = compose(subject(Allowed(redact=("card",))), utterance_span(growing), POOL, status="partial", revision=1)
+    assert "4111" not in msgspec.json.encode(event).decode(), "nor while the number is being said"
+    event, _ = compose(subject(Allowed()), utterance_span(cues), POOL)
+    assert event.transcript and event.transcript.text == said

@@ -69,3 +69,11 @@ def test_employees_need_an_exception_with_a_name_behind_it(tmp_path: Path) -> No
 def test_a_faulty_policy_is_refused_with_its_cure(tmp_path: Path, text: str, cure: str) -> None:
     with pytest.raises(InputError, match=cure):
         load(write(tmp_path, text))
+
+
+def test_card_numbers_are_redacted_unless_the_policy_says_otherwise(tmp_path: Path) -> None:
+    assert decide(CALL)["customer"].redact == decide(CALL)["agent"].redact == ("card",)
+    assert decide(CALL, load(write(tmp_path, 'redact = ["card", "phone", "email"]')))["agent"].redact == ("card", "phone", "email")
+    assert decide(CALL, load(write(tmp_path, "redact = []")))["customer"].redact == ()
+    with pytest.raises(InputError, match="did you mean `phone`"):
+        load(write(tmp_path, 'redact = ["phones"]'))

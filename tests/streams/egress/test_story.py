@@ -43,6 +43,7 @@ def sequence(labels: list[str], *, who: str = "customer", every_ms: int = 10_000
         (["unknown"] * 4, "No expression could be read with enough confidence; transcript and figures are below.", None),
         (["neutral", "sadness"], "The customer showed no lasting expression; sadness stands out at 0:10.", 10_000),
         (["sadness"], "The customer was sad throughout (1 event).", 0),
+        (["sadness", "neutral", "happiness", "happiness"], "The customer was happy from 0:20 on (2 of 4 events), after single moments of sadness and neutral.", 20_000),
         (["neutral"] * 2 + ["anger", "anger", "sadness", "sadness", "sadness"], "The customer turned from neutral to sad at 0:20 and stayed so to the end.", 20_000),
         (["anger"] * 3 + ["sadness"] * 2, "The customer was angry from the start; sad from 0:30.", 0),
         (["neutral"] * 3 + ["surprise"] * 2, "The customer turned from neutral to surprised at 0:30 and stayed so to the end.", 30_000),
