@@ -167,10 +167,13 @@ class WhisperEngine:
         ]
 
     def _batches(self, utterances: Sequence[EncodedUtterance]) -> Iterator[list[int]]:
-        """Positions of up to 4 utterances whose windows are completed to one length, the shortest utterances first."""
-        order = sorted(range(len(utterances)), key=lambda i: (len(utterances[i].window), i))
-        for _, alike in groupby(order, key=lambda i: self._completed(len(utterances[i].window))):
-            members = list(alike)
+        """Positions of up to 4 utterances with one token cap and one length of window, the shortest utterances first.
+
+        A search that may go on for longer can find another text: neither may depend on who else is decoded.
+        """
+        order = sorted(range(len(utterances)), key=lambda i: (utterances[i].duration_s, i))
+        for _, group in groupby(order, lambda i: (_token_cap(utterances[i]), self._completed(len(utterances[i].window)))):
+            members = list(group)
             yield from (members[first : first + BATCH] for first in range(0, len(members), BATCH))
 
     def _identify(self, utterance: EncodedUtterance, language: str | None) -> tuple[str, float]:
@@ -185,19 +188,20 @@ class WhisperEngine:
     def _decode(
         self, utterances: Sequence[EncodedUtterance], languages: Sequence[str], prompt: str | None, beam_size: int
     ) -> list[Hypothesis]:
-        caps = [_token_cap(u) for u in utterances]
+        """Decode utterances of one token cap and one length of window together."""
+        cap = _token_cap(utterances[0])
         results = self._model.generate(
             _view(np.stack([self._complete(u.window) for u in utterances])),
             [self._prompt(code, prompt) for code in languages],
             beam_size=beam_size,
-            max_length=2 * max(caps),  # the engine gives half of it to new tokens
+            max_length=2 * cap,  # the engine gives half of it to new tokens
             return_scores=True,
             return_no_speech_prob=True,
             suppress_tokens=self._suppressed,
         )
         return [
             self._hypothesis(u, result, code, cap)
-            for u, result, code, cap in zip(utterances, results, languages, caps, strict=True)
+            for u, result, code in zip(utterances, results, languages, strict=True)
         ]
 
     def _hypothesis(self, utterance: EncodedUtterance, result: Any, language: str, cap: int) -> Hypothesis:
@@ -357,8 +361,9 @@ def _tightened(words: Sequence[Word], activity: Activity) -> list[Word]:
 
 
 def _token_cap(utterance: EncodedUtterance) -> int:
-    """Most tokens an utterance can hold: 12 a second (fast speech in Latin script needs about 6) and 16 to begin with."""
-    return min(16 + math.ceil(12 * utterance.duration_s), 224)
+    """Most tokens an utterance can hold: 16 and 12 a second (fast speech in Latin script needs about 6), the duration
+    rounded up to 2, 4, 8, 16 or 32 s so that utterances of like length can be decoded together."""
+    return min(16 + 12 * next(seconds for seconds in (2, 4, 8, 16, 32) if utterance.duration_s <= seconds), 224)
 
 
 def _level_dbfs(pcm: Floats) -> float:
