@@ -82,6 +82,6 @@ def test_options_that_are_named_exist(page: Path, accept: Accept) -> None:
     for name in COMMANDS:
         command = cli.get_command(group, name)
         assert command is not None
-        known |= {option for param in command.params for option in param.opts}
+        known |= {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
     written = re.sub(r"<!-- generated: .*?<!-- end -->", "", page.read_text("utf-8"), flags=re.DOTALL)
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", written)) <= known
