@@ -38,7 +38,7 @@ export class Curves {
     this.rows = JSON.stringify(found.rows);
     this.axis.redraw();
     for (const box of Object.values(boxes)) if (!box.isConnected) return;
-    if (!found.rows.length) return;
+    if (!found.rows.length) { document.body.dataset.charts = "none"; return; }
     // Bokeh gives the places to the roots of the document in their order, so all of them need one; the ruler is the page's own.
     const unseen = $("unseen") ?? document.body.appendChild(el("div", { id: "unseen", inert: true }));
     const roots = Object.fromEntries(found.doc.roots.map(({ id }) => [id, (boxes[id] ?? unseen).id]));

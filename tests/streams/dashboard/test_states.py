@@ -20,11 +20,12 @@ from tests.streams.subscriptions.conftest import begun, said, served
 
 pytestmark = pytest.mark.integration
 READY = "() => document.body.dataset.state === 'ready'"
+DRAWN = "() => document.body.dataset.state === 'ready' && document.body.dataset.charts"
 
 
 def shown(page: Any, address: str) -> None:
     page.goto(address)
-    page.wait_for_function(READY)
+    page.wait_for_function(DRAWN)
 
 
 def background(page: Any, selector: str) -> str:
@@ -135,7 +136,6 @@ def test_eight_participants_keep_the_transcript_on_the_screen(browser: Browser) 
     with served(create_app(Service(feed))) as url:
         def steps(page: Any) -> None:
             shown(page, f"{url}/calls/a")
-            page.locator('body[data-charts="ready"]').wait_for()
             assert page.locator(".lane.part").count() == 8
             assert page.locator("#h-said").bounding_box()["y"] < 860
             page.locator(".stagebox").focus()
