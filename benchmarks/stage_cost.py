@@ -2,12 +2,14 @@
 
 Every stage runs in a process of its own over the records that the stage before it gave, so that its CPU time and its
 peak memory (with the models it loads, without the stream engine) are its own. CPU time counts all threads of the
-process and hardly depends on what else the machine does. Printed is the median of the runs.
+process and hardly depends on what else the machine does. Printed is the median of the runs. Stream engine and gateway are
+measured on a broker (`benchmarks.transport_cost`), once.
 
     python -m benchmarks.stage_cost [--quick] [--runs 3] [--media CALL] [--channels …] [--video CLIP]
-        [--stages segment,hear,look,fuse,alert] [--write deploy/measured.json]
+        [--stages segment,hear,look,fuse,alert,engine,gateway] [--write deploy/measured.json]
 
-`--write` puts the figures, the command and the machine into the file that `affectstream sizing` reads.
+`--write` puts the figures, the command and the machine into the file that `affectstream sizing` reads; all of them with one
+command.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def main() -> None:
     parser.add_argument("--channels", default="left=customer,right=customer")
     parser.add_argument("--video", type=Path, default=ROOT / "samples" / "composed_clip.mp4", help="clip with a face for look")
     parser.add_argument("--profile", default="bundled")
-    parser.add_argument("--stages", default=",".join(UNITS), help="which of them; hear needs segment, fuse needs hear, alert needs fuse")
+    parser.add_argument("--stages", default=",".join([*UNITS, *TRANSPORT]), help="which of them; hear needs segment, fuse needs hear, alert needs fuse")
     parser.add_argument("--write", type=Path, help="measurement file to update")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -55,7 +57,7 @@ def main() -> None:
     print(f"{where}\n\n{'stage':10}{'CPU s':>9}{'units':>9}  {'per':24}{'CPU s per unit':>15}{'peak MB':>9}")
     for stage, row in rows.items():
         print(f"{stage:10}{row['cpu_s']:9.2f}{row['units']:9.1f}  {UNITS[stage]:24}{row['cpu_s'] / row['units']:15.5f}{row['peak_mb']:9.0f}")
-    figures = _figures(rows, options, where)
+    figures = _figures(rows, options, where) | _transport(options)
     if options.write:
         _write(options.write, figures)
     print(json.dumps({name: figure["value"] for name, figure in figures.items()}))
@@ -63,6 +65,32 @@ def main() -> None:
 
 BEFORE = {"hear": "segment", "fuse": "hear", "alert": "fuse"}
 UNITS = {"segment": "s of one channel", "hear": "s of speech", "look": "picture with one face", "fuse": "event", "alert": "event judged"}
+
+TRANSPORT = ("engine", "gateway")
+
+
+def _transport(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Figures of the stream engine and the gateway; without a broker they are named and left as they were."""
+    from benchmarks import transport_cost
+    from tests.integration.brokers import Unavailable
+
+    parts = [name for name in options.stages.split(",") if name in TRANSPORT]
+    if not parts:
+        return {}
+    seconds = 10.0 if options.quick else 30.0
+    try:
+        found = transport_cost.measure(parts, seconds=seconds, calls=10, media=options.media, channels=options.channels)
+    except Unavailable as reason:
+        print(f"not measured: {', '.join(parts)} ({reason})")
+        return {}
+    where = machine("faust-streaming", "aiokafka", "uvicorn")
+    command = f"python -m benchmarks.stage_cost {'--quick ' if options.quick else ''}--stages {','.join(parts)} --media {options.media.name}"
+    for name, value in found.items():
+        print(f"{name:16} {value:10.5f} {transport_cost.UNITS[name]}")
+    return {
+        name: {"value": _three(value), "unit": transport_cost.UNITS[name], "status": "measured", "command": command, "machine": where}
+        for name, value in found.items()
+    }
 
 
 def _figures(rows: dict[str, dict[str, float]], options: argparse.Namespace, where: str) -> dict[str, dict[str, Any]]:
