@@ -184,8 +184,16 @@ def metric_values() -> str:
         "back_channel_max_ms": "an utterance of listening words up to this length takes no turn", "trend_min_turns": "turns that a trend needs",
         "trend_confidence": "confidence of the interval of the trend",
     }
+    shifts = {
+        "events": "labelled events in a row that a turn needs", "margin": "their summed lead in probability over the old expression",
+        "window_ms": "what preceded a turn is looked for in this time before it", "slow_response_ms": "an answer is slow from this wait on",
+        "baseline_events": "earlier utterances that an own baseline needs", "loudness_change_lu": "loudness counts as changed from this distance to the baseline, LU",
+        "speed_change": "speed counts as changed from this share of the baseline", "speed_min_words": "an utterance needs so many words to have a speed",
+        "face_change": "a face counts as changed when an action unit rises this far above its baseline (0 to 5)",
+    }
     params = MetricParameters()
-    return _values([(name, getattr(params, name), meaning) for name, meaning in meanings.items()])
+    rows: list[tuple[str, object, str]] = [(name, getattr(params, name), meaning) for name, meaning in meanings.items()]
+    return _values(rows + [(f"shifts.{name}", getattr(params.shifts, name), meaning) for name, meaning in shifts.items()])
 
 
 def worker_values() -> str:

@@ -114,7 +114,9 @@ class Latency(Struct, frozen=True):
 
 
 class ParticipantMetrics(Struct, frozen=True):
-    """Figures of one participant; each None comes with a count of 0. `valence` is None when withheld."""
+    """Figures of one participant; each None comes with a count of 0. `valence` is None when withheld. `overlap_ms` is own voice
+    while another speaks, in stretches of `overlap_min_ms` or more; `overlaps_begun` counts those in which the own voice came second;
+    `interruption_ms` is the overlap of the interruptions made, attempts included."""
 
     participant: str
     role: str
@@ -132,6 +134,9 @@ class ParticipantMetrics(Struct, frozen=True):
     interruption_attempts: int
     interrupted: int
     valence: ValenceMetrics | None
+    overlap_ms: int = 0
+    overlaps_begun: int = 0
+    interruption_ms: int = 0
 
 
 class ConversationMetrics(Struct, frozen=True):
@@ -202,8 +207,7 @@ def conversation_metrics(
         overlap_ms=sum(map(_length, overlaps)),
         interruptions=tuple(interruptions),
         participants=tuple(
-            _participant(name, [u for u in spans if u.participant == name], sum(map(_length, voiced[name])), total, turns,
-                         interruptions, conversation, params)
+            _participant(name, [u for u in spans if u.participant == name], voiced, total, turns, interruptions, overlaps, conversation, params)
             for name in names
         ),
         parameters=params,
@@ -211,9 +215,10 @@ def conversation_metrics(
 
 
 def _participant(
-    name: str, spans: Sequence[UtteranceSpan], talk_ms: int, total_ms: int, turns: Sequence[UtteranceSpan],
-    interruptions: Sequence[Interruption], conversation: Interval | None, params: MetricParameters,
+    name: str, spans: Sequence[UtteranceSpan], voiced: dict[str, list[Interval]], total_ms: int, turns: Sequence[UtteranceSpan],
+    interruptions: Sequence[Interruption], overlaps: Sequence[Interval], conversation: Interval | None, params: MetricParameters,
 ) -> ParticipantMetrics:
+    own, others = voiced[name], [i for who, intervals in voiced.items() if who != name for i in intervals]
     worded = [u for u in spans if u.words is not None]
     words = sum(u.words or 0 for u in worded)
     worded_ms = sum(_length(u) for u in worded)
@@ -222,7 +227,7 @@ def _participant(
     return ParticipantMetrics(
         participant=name,
         role=spans[0].role,
-        talk_ms=talk_ms,
+        talk_ms=(talk_ms := sum(map(_length, own))),
         talk_ratio=_round(talk_ms / total_ms, 4) if total_ms else None,
         utterances=len(spans),
         turns=sum(t.participant == name for t in turns),
@@ -236,6 +241,11 @@ def _participant(
         interruption_attempts=sum(i.outcome == "attempt" for i in made),
         interrupted=sum(i.of == name and i.outcome == "success" for i in interruptions),
         valence=None if conversation is None or any(u.withheld for u in spans) else _valence(spans, conversation, params),
+        overlap_ms=sum(max(0, _shared(o, v)) for o in overlaps for v in own),
+        overlaps_begun=sum(
+            any(v.start_ms == o.start_ms for v in own) and any(v.start_ms < o.start_ms < v.end_ms for v in others) for o in overlaps
+        ),
+        interruption_ms=sum(i.overlap_ms for i in made),
     )
 
 
@@ -348,7 +358,7 @@ def _length(span: Interval | UtteranceSpan) -> int:
     return span.end_ms - span.start_ms
 
 
-def _shared(span: UtteranceSpan, part: Interval) -> int:
+def _shared(span: UtteranceSpan | Interval, part: Interval) -> int:
     return min(span.end_ms, part.end_ms) - max(span.start_ms, part.start_ms)
 
 

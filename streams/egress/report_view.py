@@ -263,7 +263,8 @@ def figures(m: ConversationMetrics, built: Sequence[Row]) -> list[tuple[str, str
         row("Loudness", "LUFS, weighted by duration · utterances", lambda p: _counted(p.loudness_lufs, "{:.1f}", p.loudness_count)),
         row("Answers after", "median from the end of the other's turn · answers",
             lambda p: _counted(_in_seconds(p.response.median_ms), "{:.1f} s", p.response.count)),
-        row("Interrupts", "and attempts", lambda p: f"{p.interruptions_made} and {p.interruption_attempts}"),
+        row("Speaks while others do", "times begun second", lambda p: f"{_seconds(p.overlap_ms)} · {p.overlaps_begun}"),
+        row("Interrupts", "and attempts, overlap in all", lambda p: f"{p.interruptions_made} and {p.interruption_attempts} · {_seconds(p.interruption_ms)}"),
         row("Is interrupted", "successfully", lambda p: str(p.interrupted)),
     ]
 

@@ -55,6 +55,8 @@ def test_the_two_channel_conversation_gives_exactly_these_figures() -> None:
     assert agent.response.count == 2 and agent.response.mean_ms == (-1000 + 500) / 2 == agent.response.median_ms
     assert customer.response.count == 1 and customer.response.mean_ms == 4000
     assert (agent.interruptions_made, agent.interruption_attempts, customer.interrupted) == (1, 0, 1)
+    assert (agent.overlap_ms, customer.overlap_ms) == (1400, 1400), "both voices are on"
+    assert (agent.overlaps_begun, customer.overlaps_begun) == (1, 1) and (agent.interruption_ms, customer.interruption_ms) == (1000, 0)
 
 
 def test_valence_by_quarter_is_weighted_by_voiced_time_and_empty_quarters_are_null() -> None:
@@ -179,6 +181,8 @@ def test_times_add_up_and_order_does_not_matter(spans: list[UtteranceSpan], data
     if m.conversation is not None:
         assert m.talk_ms + m.silence_ms == m.conversation.end_ms - m.conversation.start_ms
         assert m.non_talk_ms <= m.silence_ms and sum(p.talk_ms for p in m.participants) >= m.talk_ms
+        assert all(0 <= p.overlap_ms <= p.talk_ms and p.overlaps_begun <= len(m.overlaps) for p in m.participants)
+        assert sum(p.overlap_ms for p in m.participants) >= 2 * m.overlap_ms
         assert sum(p.talk_ratio or 0 for p in m.participants) == pytest.approx(1, abs=1e-3)
 
 

@@ -150,6 +150,8 @@ def test_one_bad_recording_does_not_stop_the_others(results: Path) -> None:
     assert names == {
         "events.jsonl",
         "events.parquet",
+        "shifts.jsonl",
+        "shifts.parquet",
         "transcript.vtt",
         "emotion.vtt",
         "emotion.xml",
