@@ -209,6 +209,7 @@ def test_the_overlay_for_tls_reaches_every_pod_and_every_trigger(accept: Accept,
             assert data[f"AFFECTSTREAM_{command.upper()}_KAFKA_CONFIG"] == f"{mount['mountPath']}/kafka.toml"
         if kind == "ScaledObject":
             assert all(trigger["authenticationRef"] == {"name": "kafka"} and trigger["metadata"]["tls"] == "enable" for trigger in manifest["spec"]["triggers"])
+    assert changed["NetworkPolicy", "broker"]["spec"]["egress"][1]["ports"] == [{"protocol": "TCP", "port": port} for port in (9092, 9093)]
     (tmp_path / "kafka.toml").write_text("")
     here = {key: str(tmp_path / "kafka.toml") if key.endswith("_KAFKA_CONFIG") else value for key, value in data.items()}
     for name in PODS:
