@@ -91,7 +91,7 @@ class AcknowledgementFile:
                 continue
             try:
                 record = _decoder.decode(line)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, ValueError):  # ValueError: not UTF-8
                 self.unreadable += 1
                 continue
             if record.alert not in self._first:

@@ -107,7 +107,7 @@ class AlertDelivery(ConsumerRebalanceListener):  # type: ignore[misc]
         for message in messages:
             try:
                 alert = topics.decode_from("alerts", message.value or b"")
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, ValueError):  # ValueError: not UTF-8
                 self.unreadable += 1
                 place.waiting.append(_Item(message.offset))
                 continue

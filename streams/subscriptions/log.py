@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from fusion.events import EmotionEvent
 from streams import topics
 from streams.alerts.acknowledgements import NotStored
 from streams.records import Alert, AlertAcknowledged, SessionEnd, SessionStart, Watermark
+from streams.runtimes.kafka_log import LogReader
 from streams.runtimes.kafka_security import Security
 from streams.runtimes.kafka_wire import Emission, headers_of
 from streams.subscriptions.feed import Feed
@@ -55,9 +58,10 @@ class LogFeed:
         try:
             await producer.start()
             self._producer = producer
-            await self._history(client)
             await consumer.start()
-            while True:
+            await self._history(sorted(place.partition for place in consumer.assignment() if place.topic == self._namespace + "fused"))
+            task = asyncio.current_task()
+            while not (task and task.cancelling()):  # closing a reader can swallow that this was cancelled
                 for messages in (await consumer.getmany(timeout_ms=1000, max_records=200)).values():
                     self._take_in(messages)
                 await asyncio.sleep(0)  # a long log must not keep the server from answering
@@ -66,24 +70,25 @@ class LogFeed:
             await consumer.stop()
             await producer.stop()
 
-    async def _history(self, client: dict[str, Any]) -> None:
+    async def _history(self, partitions: Iterable[int]) -> None:
         """Events from before what `fused` still has, partition by partition."""
         events, fused = self._namespace + "emotion.events", self._namespace + "fused"
-        consumer = AIOKafkaConsumer(events, fused, enable_auto_commit=False, auto_offset_reset="earliest", **client)
+        reader = LogReader(self._bootstrap, **self._security.client())
         try:
-            await consumer.start()
-            numbers = sorted(place.partition for place in consumer.assignment() if place.topic == events)
-            consumer.unsubscribe()
-            for number in numbers:
-                until = await _first_time(consumer, TopicPartition(fused, number))
-                place = TopicPartition(events, number)
-                async for messages in _range(consumer, place):
-                    old = [message for message in messages if until is None or message.timestamp < until]
-                    self._take_in(old)
-                    if len(old) < len(messages):
+            ends = await reader.ends((topic, number) for topic in (events, fused) for number in partitions)
+            for number in partitions:
+                until: float = math.inf
+                async with aclosing(reader.read(fused, number, 0, ends[fused, number])) as records:
+                    async for record in records:
+                        until = record.timestamp
                         break
+                async with aclosing(reader.read(events, number, 0, ends[events, number])) as records:
+                    async for record in records:
+                        if record.timestamp >= until:
+                            break
+                        self._take_in([record])
         finally:
-            await consumer.stop()
+            await reader.close()
         for session in self._feed.live():  # those whose end is not on the log any more
             asyncio.get_running_loop().call_later(SETTLE_S, self._give_up, SessionEnd(session))
 
@@ -92,7 +97,7 @@ class LogFeed:
             topic = message.topic.removeprefix(self._namespace)
             try:
                 record = topics.decode_from(topic, message.value or b"")
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, ValueError):  # ValueError: not UTF-8
                 self.unreadable += 1
                 continue
             if topic == "sessions":
@@ -146,7 +151,7 @@ class LogFeed:
                 self._feed.progress(record.session, record.media_ms)
             try:
                 steps = _clock.decode(clock) if clock else []
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, ValueError):
                 steps = []
             if steps:
                 self._feed.timed(record.session, steps[0][1], steps[-1][1] - steps[0][1])
@@ -187,26 +192,6 @@ class LogFeed:
         for waiting in self._waiting.pop(record.alert, []):
             if not waiting.done():
                 waiting.set_result(first)
-
-
-async def _first_time(consumer: AIOKafkaConsumer, place: TopicPartition) -> int | None:
-    """Time stamp of the oldest record of a partition; None where it is empty."""
-    async for messages in _range(consumer, place, most=1):
-        return int(messages[0].timestamp)
-    return None
-
-
-async def _range(consumer: AIOKafkaConsumer, place: TopicPartition, most: int = 500) -> Any:
-    """What lies in a partition now, in batches."""
-    end = (await consumer.end_offsets([place]))[place]
-    at = (await consumer.beginning_offsets([place]))[place]
-    consumer.assign([place])
-    consumer.seek(place, at)
-    while at < end:
-        messages = (await consumer.getmany(place, timeout_ms=500, max_records=most)).get(place, [])
-        if messages:
-            yield messages
-        at = await consumer.position(place)
 
 
 class AlertPublisher:
