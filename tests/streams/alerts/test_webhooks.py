@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ import pytest
 
 from extractors.errors import InputError
 from streams.alerts.engine import Alert
-from streams.alerts.webhooks import Retry, WebhookSender, checked, sign, verify
+from streams.alerts.webhooks import Retry, WebhookSender, checked, secret_of, sign, verify
 
 SECRET = "sixteen letters or more"
 QUICK = Retry(first=0.02, longest=0.1, attempts=6, timeout=5.0)
@@ -102,6 +103,32 @@ def test_a_receiver_that_is_away_delays_nobody_and_the_queue_stays_bounded() -> 
         assert sender.dropped >= 39
         sender.close(0.5)
     assert len(got) == 5 and sender.failed >= 10
+
+
+def test_who_sent_an_alert_hears_when_every_receiver_has_it_or_was_given_up_and_not_before() -> None:
+    done: list[int] = []
+    with receiver([500, 200]) as (slow, _), receiver([404, 200]) as (strict, _):
+        sender = WebhookSender([checked(slow, SECRET), checked(strict, SECRET)], QUICK)
+        sender.send(alert(1), lambda: done.append(1))
+        until(lambda: done == [1])
+        assert (sender.delivered, sender.failed) == (1, 1)
+        sender.close()
+    away = WebhookSender([checked("http://127.0.0.1:9/none", SECRET)], Retry(first=30))
+    away.send(alert(2), lambda: done.append(2))
+    away.close(0.2)
+    assert done == [1], "who is closed has delivered nothing"
+    nobody = WebhookSender([], QUICK)
+    nobody.send(alert(3), lambda: done.append(3))
+    assert done == [1, 3]
+
+
+def test_the_secret_may_lie_in_a_file_and_is_given_once(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    assert secret_of(None, tmp_path / "secret") == SECRET and secret_of(SECRET, None) == SECRET
+    with pytest.raises(InputError, match="given twice"):
+        secret_of(SECRET, tmp_path / "secret")
+    with pytest.raises(InputError, match="cannot be read"):
+        secret_of(None, tmp_path / "none")
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "host/x", "http://", "http://name:pass@host/", "file:///etc/passwd"])
