@@ -241,10 +241,8 @@ def _participant(
         interruption_attempts=sum(i.outcome == "attempt" for i in made),
         interrupted=sum(i.of == name and i.outcome == "success" for i in interruptions),
         valence=None if conversation is None or any(u.withheld for u in spans) else _valence(spans, conversation, params),
-        overlap_ms=sum(max(0, _shared(o, v)) for o in overlaps for v in own),
-        overlaps_begun=sum(
-            any(v.start_ms == o.start_ms for v in own) and any(v.start_ms < o.start_ms < v.end_ms for v in others) for o in overlaps
-        ),
+        overlap_ms=_common(overlaps, own),
+        overlaps_begun=sum(any(v.start_ms < at < v.end_ms for v in others) for at in {o.start_ms for o in overlaps} & {v.start_ms for v in own}),
         interruption_ms=sum(i.overlap_ms for i in made),
     )
 
@@ -352,6 +350,18 @@ def _overlaps(voiced: dict[str, list[Interval]]) -> list[Interval]:
         if depth == 2 and step == 1:
             since = time
     return _union(found)
+
+
+def _common(one: Sequence[Interval], other: Sequence[Interval]) -> int:
+    """Time in both of two sorted lists of intervals that do not overlap within themselves."""
+    shared = i = j = 0
+    while i < len(one) and j < len(other):
+        shared += max(0, _shared(one[i], other[j]))
+        if one[i].end_ms < other[j].end_ms:
+            i += 1
+        else:
+            j += 1
+    return shared
 
 
 def _length(span: Interval | UtteranceSpan) -> int:

@@ -7,10 +7,11 @@ Facts about withheld participants are of conduct alone (words, turns, loudness, 
 
 from __future__ import annotations
 
-import statistics
+from bisect import insort
 from collections.abc import Iterable, Sequence
 
 import msgspec
+from msgspec import Struct
 
 from fusion.events import EmotionEvent
 from fusion.metrics import (
@@ -178,13 +179,13 @@ def _changes(events: Sequence[EmotionEvent], params: ShiftParameters) -> list[An
             if baseline is not None and abs(change := round(loud - baseline, 1)) >= params.loudness_change_lu:
                 text = f"{who} speaks {abs(change):g} LU {'louder' if change > 0 else 'more quietly'} than before"
                 found.append(Antecedent("loudness", name, event.start_ms, event.end_ms, 0, text, value=change, baseline=baseline, count=count, unit="LU", event=event.id))
-            louds[name].append(loud)
+            insort(louds[name], loud)
         if speed is not None:
             baseline, count = _usual(speeds.setdefault(name, []), params)
             if baseline and abs(change := round(speed / baseline - 1, 3)) >= params.speed_change:
                 text = f"{who} speaks {abs(change):.0%} {'faster' if change > 0 else 'more slowly'} than before"
                 found.append(Antecedent("speed", name, event.start_ms, event.end_ms, 0, text, value=change, baseline=baseline, count=count, unit="share", event=event.id))
-            speeds[name].append(speed)
+            insort(speeds[name], speed)
     return found
 
 
@@ -194,28 +195,45 @@ def _words_per_min(event: EmotionEvent, params: ShiftParameters) -> float | None
 
 
 def _usual(earlier: Sequence[float], params: ShiftParameters) -> tuple[float | None, int]:
-    return (round(statistics.median(earlier), 2), len(earlier)) if len(earlier) >= params.baseline_events else (None, len(earlier))
+    """(median of the sorted values so far, their number); no median before there are enough."""
+    return (round(_median(earlier), 2), len(earlier)) if len(earlier) >= params.baseline_events else (None, len(earlier))
+
+
+def _median(ordered: Sequence[float], zeros: int = 0) -> float:
+    """Median of sorted values that are not negative, with so many zeros before them."""
+    count = zeros + len(ordered)
+    low, high = (count - 1) // 2 - zeros, count // 2 - zeros
+    return ((ordered[low] if low >= 0 else 0.0) + (ordered[high] if high >= 0 else 0.0)) / 2
+
+
+class _Seen(Struct):
+    """The face of a person so far: events with a face, and the sorted intensities of each unit in those that name it."""
+
+    events: int = 0
+    units: dict[str, list[float]] = {}
 
 
 def _faces(events: Sequence[EmotionEvent], params: ShiftParameters) -> list[Antecedent]:
     """Events whose strongest action unit stands out from the own median so far; never of anybody whose emotion is withheld."""
     found: list[Antecedent] = []
-    seen: dict[str, list[dict[str, float]]] = {}
+    seen: dict[str, _Seen] = {}
     for event in events:
         units = {code: value for code, value in event.observables.items() if code.startswith("AU") and code not in _UNSTEADY}
         face = event.modalities.get("face")
         if event.status == "withheld" or not (units or (face is not None and face.present)):
             continue
-        earlier = seen.setdefault(event.participant, [])
-        if units and len(earlier) >= params.baseline_events:
-            usual = {code: statistics.median(one.get(code, 0.0) for one in earlier) for code in units}
+        earlier = seen.setdefault(event.participant, _Seen(units={}))
+        if units and earlier.events >= params.baseline_events:
+            usual = {code: _median(past := earlier.units.get(code, []), earlier.events - len(past)) for code in units}
             code = max(sorted(units), key=lambda name: units[name] - usual[name])
             change = round(units[code] - usual[code], 2)
             if change >= params.face_change:
                 text = f"the face of {display_name(event.participant)} changes: {unit_name(code)} (+{change:.1f})"
                 found.append(Antecedent(
                     "face", event.participant, event.start_ms, event.end_ms, 0, text, value=change, baseline=round(usual[code], 2),
-                    count=len(earlier), unit=code, event=event.id,
+                    count=earlier.events, unit=code, event=event.id,
                 ))  # fmt: skip
-        earlier.append(units)
+        earlier.events += 1
+        for code, value in units.items():
+            insort(earlier.units.setdefault(code, []), value)
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from fusion.metrics import ConversationMetrics
 from streams.subscriptions.calls import OpenAlert, SessionState
 from streams.subscriptions.filters import PARAMETERS
 from streams.subscriptions.messages import as_schema
@@ -18,7 +19,7 @@ _ERROR = {"type": "object", "properties": {"error": {"type": "string"}, "cure": 
 def document() -> dict[str, Any]:
     """All paths of `streams.subscriptions.app.routes` with parameters, answers and the schemas of all messages."""
     messages = as_schema()
-    (state, alert), more = msgspec.json.schema_components((SessionState, OpenAlert), ref_template="#/components/schemas/{name}")
+    (state, alert, metrics), more = msgspec.json.schema_components((SessionState, OpenAlert, ConversationMetrics), ref_template="#/components/schemas/{name}")
     session = {"name": "session", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Id of the session, percent-encoded."}
     several = {"session", "participant", "role", "label", "type"}
     stream = [
@@ -40,7 +41,7 @@ def document() -> dict[str, Any]:
         "/v1/sessions/{session}": {"get": _operation(
             "One session: state, events, figures, headline", "", _object(
                 position={"type": "string"}, state=state, events={"type": "array", "items": {"$ref": "#/components/schemas/EmotionEvent"}},
-                headline={"type": "object"}, metrics={"type": "object"}),
+                headline={"type": "object"}, metrics=metrics),
             [session, {"name": "events", "in": "query", "schema": {"type": "string"}, "description": "false: without the events."}],
         )},
         "/v1/sessions/{session}/report": {"get": _operation("The report as one HTML page", "", {"text/html": {}}, [session])},

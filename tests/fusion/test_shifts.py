@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from extractors.cues import LABELS
 from fusion.events import FINAL_REVISION, EmotionEvent, EventTranscript, ModalityUse, event_id
 from fusion.metrics import ConversationMetrics
-from fusion.preceding import conversation_figures
+from fusion.preceding import _median, conversation_figures
 from fusion.shifts import Antecedent, EmotionShift, dialogues, phases
 from tests.streams.egress.scenario import VALENCE, support_call
 
@@ -172,3 +174,9 @@ def test_every_shift_is_borne_out_by_events_and_says_nothing_of_who_is_withheld(
             if fact.event:
                 assert by_id[fact.event].participant == fact.participant and by_id[fact.event].end_ms <= shift.at_ms
         assert all(by_id[w.event].start_ms < shift.at_ms for w in shift.last_words)
+
+
+@given(values=st.lists(st.floats(0, 5), max_size=20), zeros=st.integers(0, 20))
+def test_the_own_median_counts_events_that_do_not_name_a_unit_as_zero(values: list[float], zeros: int) -> None:
+    if values or zeros:
+        assert _median(sorted(values), zeros) == pytest.approx(statistics.median([0.0] * zeros + values))
