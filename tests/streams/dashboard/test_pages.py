@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import wave
 from pathlib import Path
 from typing import Any
@@ -211,8 +212,11 @@ def test_no_page_has_a_serious_accessibility_fault_or_scrolls_sideways(browser: 
     replayed(feed, "live", support_call(3, seed=3), ended=False)
     replayed(feed, "table", round_table(8, 2), ended=False)
     replayed(feed, "rtl", right_to_left())
+    replayed(feed, "long", support_call(25))
+    feed.open(begun("fresh"))
+    feed.timed("live", 1, 9_000)
     feed.event(said("live", 500, 510, "anger"))
-    paths = ("/", "/calls/live", "/calls/table", "/calls/rtl", "/alerts", "/search?q=number", "/compare?a=done&b=live", "/calls/none")
+    paths = ("/", "/calls/live", "/calls/table", "/calls/rtl", "/calls/long", "/calls/fresh", "/alerts", "/search?q=number", "/compare?a=done&b=live", "/calls/none")
     narrow = (390, 844) if scheme == "light" else (1440, 900)
     with served(create_app(Service(feed))) as url:
         def steps(page: Any) -> None:
@@ -220,6 +224,9 @@ def test_no_page_has_a_serious_accessibility_fault_or_scrolls_sideways(browser: 
                 page.goto(url + path)
                 page.wait_for_function("() => !document.querySelector('main').innerText.includes('Reading the')")
                 page.wait_for_timeout(400)
+                if path == "/calls/live":
+                    feed.event(said("live", 512, 515, "anger", words="and another", partial=round(time.time()) % 900 + 1))
+                    page.locator(".turn.partial").wait_for()
                 faults = [(v["id"], v["nodes"][0]["html"][:120]) for v in axe.Axe().run(page).response["violations"] if v["impact"] in SERIOUS]
                 assert faults == [], path
                 assert page.evaluate("document.documentElement.scrollWidth") <= narrow[0], path
@@ -227,18 +234,73 @@ def test_no_page_has_a_serious_accessibility_fault_or_scrolls_sideways(browser: 
         browser.run(steps, scheme=scheme, size=narrow, expected=("404",))
 
 
-def test_every_page_is_left_by_keyboard_and_lists_its_keys(browser: Browser) -> None:
-    feed = Feed()
-    replayed(feed, "a", support_call(1))
+def test_every_key_of_the_list_does_what_it_says(browser: Browser, tmp_path: Path) -> None:
+    recording = tmp_path / "a.wav"
+    with wave.open(str(recording), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 8000 * 190))
+    feed = Feed(rules=RULES)
+    replayed(feed, "a", support_call(3), media=recording)
+    feed.open(begun("b"))
+    feed.event(said("b", 0, 3))
+    feed.event(said("b", 4, 12, "anger"))
+    chosen = "document.querySelector('.turn[aria-current=\"true\"]').dataset.id"
     with served(create_app(Service(feed))) as url:
         def steps(page: Any) -> None:
             page.goto(url)
-            page.locator(".call").wait_for()
+            page.locator(".call").nth(1).wait_for()
             page.keyboard.press("Tab")
             assert page.evaluate("document.activeElement.className") == "skip"
             page.keyboard.press("?")
             page.get_by_role("dialog", name="Keys").wait_for()
+            listed = page.locator("#keys kbd").all_inner_texts()
+            assert listed == ["J", "K", "Enter", "A", "←", "→", "Space", "F", "+", "−", "0", "Esc", "?"]
             page.keyboard.press("Escape")
+            page.keyboard.press("j")
+            page.keyboard.press("j")
+            assert page.evaluate("document.activeElement.innerText") == "a.wav"
+            page.keyboard.press("k")
+            assert page.evaluate("document.activeElement.innerText") == "b.wav"
+            page.keyboard.press("a")
+            page.wait_for_url("**/alerts")
+            page.locator(".alert").first.wait_for()
+            page.keyboard.press("j")
+            assert page.evaluate("document.activeElement.className").startswith("alert open")
+            page.keyboard.press("Enter")
+            page.wait_for_url("**/calls/b#**")
+            page.locator('.turn[aria-current="true"]').wait_for()
+            page.keyboard.press("k")
+            assert page.locator("#follow").get_attribute("aria-pressed") == "false"
+            page.keyboard.press("f")
+            assert page.locator("#follow").get_attribute("aria-pressed") == "true"
+
+            page.goto(f"{url}/calls/a")
+            page.wait_for_function("() => document.getElementById('media')?.readyState > 0 && document.body.dataset.charts")
+            before = page.evaluate(chosen)
+            page.keyboard.press("j")
+            assert page.evaluate(chosen) != before
+            page.keyboard.press("k")
+            assert page.evaluate(chosen) == before
+            position = "Number(document.querySelector('.ruler').getAttribute('aria-valuenow'))"
+            at = page.evaluate(position)
+            for key, moved in (("ArrowRight", 1), ("Shift+ArrowRight", 11), ("ArrowLeft", 10), ("Shift+ArrowLeft", 0)):
+                page.keyboard.press(key)
+                assert page.evaluate(position) == at + moved
+            span = "Number(document.getElementById('lanes').style.getPropertyValue('--span'))"
+            whole = page.evaluate(span)
+            page.keyboard.press("+")
+            page.keyboard.press("+")
+            assert page.evaluate(span) < whole / 3
+            page.keyboard.press("-")
+            assert page.evaluate(span) < whole * 0.6
+            page.keyboard.press("0")
+            assert page.evaluate(span) == whole
+            page.keyboard.press(" ")
+            page.wait_for_function("() => !document.getElementById('media').paused")
+            page.keyboard.press(" ")
+            assert page.evaluate("document.getElementById('media').paused")
+            assert page.evaluate("Math.max(...[...document.querySelectorAll('[tabindex]')].map(n => n.tabIndex))") == 0  # the order of the page
+
             page.goto(f"{url}/search?q=order&label=neutral")
             page.locator(".hit").first.wait_for()
             page.keyboard.press("j")
@@ -247,6 +309,22 @@ def test_every_page_is_left_by_keyboard_and_lists_its_keys(browser: Browser) -> 
             page.locator('.turn[aria-current="true"]').wait_for()
 
         browser.run(steps)
+
+
+def test_what_covers_the_page_on_a_telephone_is_closed_by_escape(browser: Browser) -> None:
+    feed = Feed()
+    replayed(feed, "a", support_call(1))
+    with served(create_app(Service(feed))) as url:
+        def steps(page: Any) -> None:
+            page.goto(f"{url}/calls/a")
+            page.locator(".turn").nth(1).click()
+            page.locator("#evidence").wait_for()
+            page.keyboard.press("Escape")
+            page.locator("#evidence").wait_for(state="hidden")
+            page.locator("#marks summary").click()
+            page.locator("#legend").wait_for()
+
+        browser.run(steps, size=(390, 844))
 
 
 def test_a_token_keeps_visitors_out_until_they_sign_in(browser: Browser) -> None:
