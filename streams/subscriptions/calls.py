@@ -24,7 +24,8 @@ class Point(Struct, frozen=True):
 
 class ParticipantState(Struct):
     """How a participant is now. `label` is None as long as nothing was stated, and for who is withheld; `since_ms` is
-    when the current label began; `talk_ms` is voiced time (for everybody: it says nothing about emotion). `trend` covers the
+    when the current label began; `turned_from` and `turned_ms` say which settled expression the last turn left, and when it was
+    settled (`fusion.conversation`); `talk_ms` is voiced time (for everybody: it says nothing about emotion). `trend` covers the
     whole call: each point stands for `stride` of the `measured` events, and is the most extreme of them."""
 
     id: str
@@ -35,6 +36,8 @@ class ParticipantState(Struct):
     confidence: float | None = None
     valence: float | None = None
     since_ms: int = 0
+    turned_from: str | None = None
+    turned_ms: int | None = None
     last_event: str = ""
     talk_ms: int = 0
     utterances: int = 0
@@ -161,6 +164,8 @@ def _person(state: SessionState, event: EmotionEvent) -> ParticipantState:
 def _show(person: ParticipantState, event: EmotionEvent) -> None:
     if event.label != person.label:
         person.since_ms = event.start_ms
+    if event.context.shift:
+        person.turned_from, person.turned_ms = event.context.previous, event.end_ms
     person.label, person.confidence, person.valence, person.last_event = event.label, event.confidence, event.valence, event.id
 
 

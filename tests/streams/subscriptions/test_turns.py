@@ -47,6 +47,9 @@ async def test_a_call_lists_its_turns_with_what_preceded_them_and_the_document_d
         assert all(texts[last["event"]] for last in shift["last_words"])
     assert page.count('class="alertflag') == len(found["state"]["alerts"]) > 0, "the report of a call draws its alerts"
     assert msgspec.convert(found["metrics"], ConversationMetrics).shifts
+    turned = [e for e in EVENTS if e.context.shift][-1]
+    customer = next(p for p in found["state"]["participants"] if p["id"] == "customer")
+    assert (customer["turned_from"], customer["turned_ms"]) == (turned.context.previous, turned.end_ms)
     spec = document()
     schema = spec["paths"]["/v1/sessions/{session}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     Draft202012Validator(schema["properties"]["metrics"] | {"components": spec["components"]}).validate(found["metrics"])
