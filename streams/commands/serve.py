@@ -133,11 +133,13 @@ def _server(feed: Any, token: str | None) -> Any:
     import uvicorn
 
     from streams.dashboard.pages import create_app
+    from streams.http import BoundedHttp
     from streams.subscriptions.app import Service
 
     config = uvicorn.Config(
         create_app(Service(feed, token, loopback_only=token is None)), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2,
         ws_ping_interval=20, ws_ping_timeout=20, ws_max_size=64 * 1024, ws_per_message_deflate=False, backlog=2048,
+        http=BoundedHttp,
     )
     return uvicorn.Server(config)
 

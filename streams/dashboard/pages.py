@@ -77,7 +77,7 @@ def routes(service: Service) -> list[BaseRoute]:
 
     return [
         Route("/", page("overview")),
-        Route("/calls/{session:path}", page("call")),
+        Route("/calls/{session:name}", page("call")),
         *(Route(f"/{name}", page(name)) for name in PAGES if name != "overview"),
         Route("/sign-in", sign_in, methods=["POST"]),
         Route("/static/{name}", _static),

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -62,6 +63,21 @@ class Service(Struct):
     heartbeat_s: float = HEARTBEAT_S
 
 
+class _Name(Convertor[str]):
+    """A session id in a path: whatever it consists of, line ends too."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("name", _Name())
+
+
 class Refusal(Exception):
     """A request is refused: HTTP status and the error for the reader."""
 
@@ -82,11 +98,11 @@ def routes(service: Service) -> list[BaseRoute]:
         WebSocketRoute("/v1/events", api.websocket),
         Route("/v1/events", api.answer(api.sse)),
         Route("/v1/sessions", api.answer(api.sessions)),
-        Route("/v1/sessions/{session:path}/report", api.answer(api.report)),
-        Route("/v1/sessions/{session:path}/media", api.answer(api.media)),
-        Route("/v1/sessions/{session:path}/curves", api.answer(api.curves)),
-        Route("/v1/sessions/{session:path}/faces", api.answer(api.faces)),
-        Route("/v1/sessions/{session:path}", api.answer(api.session)),
+        Route("/v1/sessions/{session:name}/report", api.answer(api.report)),
+        Route("/v1/sessions/{session:name}/media", api.answer(api.media)),
+        Route("/v1/sessions/{session:name}/curves", api.answer(api.curves)),
+        Route("/v1/sessions/{session:name}/faces", api.answer(api.faces)),
+        Route("/v1/sessions/{session:name}", api.answer(api.session)),
         Route("/v1/alerts", api.answer(api.alerts)),
         Route("/v1/alerts/{alert}/acknowledge", api.answer(api.acknowledge), methods=["POST"]),
         Route("/v1/search", api.answer(api.search)),
@@ -140,6 +156,13 @@ class _Api:
         chosen, start = parse(query)
         return self._feed.hub.subscribe(_restricted(chosen, visible), start)
 
+    def _expires(self, connection: HTTPConnection) -> float:
+        return tokens.expires(self._service.token, bearer(connection))
+
+    def _patience(self, expires: float) -> float:
+        """How long a connection may be silent: until its heartbeat, or until its token has expired."""
+        return max(0.01, min(self._service.heartbeat_s, expires - time.time()))
+
     async def websocket(self, websocket: WebSocket) -> None:
         await websocket.accept()
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, OSError):
@@ -152,15 +175,17 @@ class _Api:
                 return await _refuse(websocket, error, 4400)
             reader = asyncio.ensure_future(self._listen(websocket, subscriber))
             try:
-                await self._send_all(websocket, subscriber, reader)
+                await self._send_all(websocket, subscriber, reader, self._expires(websocket))
             finally:
                 subscriber.close()
                 reader.cancel()
 
-    async def _send_all(self, websocket: WebSocket, subscriber: Subscriber, reader: asyncio.Future[InputError | None]) -> None:
+    async def _send_all(self, websocket: WebSocket, subscriber: Subscriber, reader: asyncio.Future[InputError | None], expires: float) -> None:
         while not reader.done():
+            if time.time() >= expires:
+                return await _refuse(websocket, tokens.expired(expires), 4401)
             batch = subscriber.take()
-            if not batch and not await subscriber.wait(self._service.heartbeat_s) and not reader.done():
+            if not batch and not await subscriber.wait(self._patience(expires)) and not reader.done():
                 batch = [self._heartbeat()]
             if batch:
                 # `bytes` in one text frame: several messages, one a line.
@@ -194,17 +219,19 @@ class _Api:
 
     async def sse(self, request: Request, visible: str) -> Response:
         self._same_site(request)
-        subscriber = self._subscribe(request, visible)
+        subscriber, expires = self._subscribe(request, visible), self._expires(request)
 
         async def stream() -> AsyncIterator[bytes]:
             try:
                 yield b": affectstream\nretry: 2000\n\n"
-                while True:
+                while time.time() < expires:
                     batch = subscriber.take()
                     if batch:
                         yield b"".join(map(_sse, batch))
-                    elif not await subscriber.wait(self._service.heartbeat_s):
+                    elif not await subscriber.wait(self._patience(expires)):
                         yield _sse(self._heartbeat())
+                error = tokens.expired(expires)
+                yield _sse(encode(ErrorMessage(_said(error), error.cure)))
             finally:
                 subscriber.close()
 

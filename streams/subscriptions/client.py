@@ -104,9 +104,17 @@ class Client:
                             if isinstance(message, EventMessage | AlertMessage | HeartbeatMessage | LiveMessage):
                                 position = message.position
                             yield message
+            except websockets.InvalidStatus as error:
+                if 400 <= error.response.status_code < 500:
+                    raise SubscriptionRefused(f"{self._base} answered {error.response.status_code}: {error.response.body.decode('utf-8', 'replace')[:200]}") from error
+                wait = await self._pause(wait)
             except (OSError, TimeoutError, websockets.WebSocketException):
-                await asyncio.sleep(wait * random.uniform(0.7, 1.0))
-                wait = min(wait * 2, self._retry_s[1])
+                wait = await self._pause(wait)
+
+    async def _pause(self, wait: float) -> float:
+        """Wait before the next attempt; how long to wait before the one after it."""
+        await asyncio.sleep(wait * random.uniform(0.7, 1.0))
+        return min(wait * 2, self._retry_s[1])
 
     async def sessions(self) -> Sequence[SessionState]:
         """All sessions the server keeps, live ones that need attention first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import time
 
 from extractors.errors import InputError
@@ -30,9 +31,21 @@ def check(secret: str | None, given: str | None, *, now: float | None = None) ->
     if not genuine or not (expiry.isascii() and expiry.isdecimal()):
         raise InputError("the token is not valid here", where="authorization", cure="ask the operator for a new one")
     if int(expiry) <= (time.time() if now is None else now):
-        moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(int(expiry)))
-        raise InputError(f"the token expired at {moment}", where="authorization", cure="ask the operator for a new one")
+        raise expired(int(expiry))
     return bytes.fromhex(session).decode()
+
+
+def expires(secret: str | None, given: str | None) -> float:
+    """When a token that `check` has accepted ends, in seconds since 1970; infinity where it does not end."""
+    if secret is None or given is None or hmac.compare_digest(secret.encode(), given.encode()):
+        return math.inf
+    return float(given.partition(".")[0])
+
+
+def expired(moment_s: float) -> InputError:
+    """What the bearer of a token that ended then is told."""
+    moment = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(moment_s))
+    return InputError(f"the token expired at {moment}", where="authorization", cure="ask the operator for a new one")
 
 
 def _signature(secret: str, body: str) -> str:

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from extractors.errors import InputError
+from streams.http import BoundedHttp
 from streams.ingest.gateway.app import create_app
 from streams.ingest.gateway.audiosocket import AudioSocketCodec
 from streams.ingest.gateway.legs import first_bytes, run_leg
@@ -75,6 +76,7 @@ def server(gateway: Gateway, host: str = "127.0.0.1", port: int = 8000, *, app: 
         ws_ping_interval=gateway.settings.heartbeat_s, ws_ping_timeout=None,
         limit_concurrency=2 * gateway.settings.max_sessions + 1000,  # connections that have not said who they are cost memory too
         ws_per_message_deflate=False,  # media are compressed already
+        http=BoundedHttp,
     )
     return _Server(config, gateway)
 

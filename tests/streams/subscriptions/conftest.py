@@ -40,10 +40,12 @@ def served(app: Any, port: int = 0) -> Iterator[str]:
     """A uvicorn server in a thread; its address."""
     import uvicorn
 
+    from streams.http import BoundedHttp
+
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
-    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1, ws_per_message_deflate=False)
+    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1, ws_per_message_deflate=False, http=BoundedHttp)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
     thread.start()

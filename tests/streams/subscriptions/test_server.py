@@ -133,7 +133,8 @@ async def test_bad_requests_get_a_clear_error_and_disturb_nobody() -> None:
                         pass
             async with httpx.AsyncClient(base_url=url) as http:
                 for path in ("/v1/sessions/..%2f..%2fetc%2fpasswd", "/v1/sessions/" + quote("<script>\x00'\"\u202e", safe=""), "/v1/sessions/a/nothing",
-                             "/v1/sessions/" + "x" * 5000, "/v1/sessions/%ff%fe"):
+                             "/v1/sessions/" + "x" * 10_000, "/v1/sessions/%ff%fe", "/v1/sessions/..%2f..%2fetc", "/v1/sessions/%00",
+                             "/v1/sessions/a%0d%0aX-Evil:1"):
                     answer = await http.get(path)
                     assert answer.status_code == 404 and answer.headers["content-type"] == "application/json" and answer.json()["cure"], path
                 assert (await http.get("/v1/sessions?state=lve")).json()["cure"] == "did you mean `live`?"
@@ -146,16 +147,26 @@ async def test_bad_requests_get_a_clear_error_and_disturb_nobody() -> None:
 
 
 async def test_sessions_with_hostile_names_are_served_by_their_exact_name() -> None:
-    names = ["a/b", "../x", "<img src=x onerror=1>", "ümläut 通話", "%2e%2e", "a?b#c", "report"]
+    names = ["a/b", "../x", "../../etc", "<img src=x onerror=1>", "<script>alert(1)</script>", "ümläut 通話", "\u202etxt.exe", "%2e%2e", "a?b#c", "report",
+             "x" * 10_000, "a\r\nX-Evil: 1", "\x00"]
     feed = feed_with(*names, count=1)
     with served(create_app(Service(feed))) as url:
         async with Client(url) as client:
             for name in names:
                 state, events, _ = await client.session(name)
                 assert state.session == name and len(events) == 1
-                async for event in client.subscribe(session=name, after="start"):
-                    assert event.session == name
-                    break
+                if len(name) > 256:
+                    with pytest.raises(SubscriptionRefused, match="longer than|at most"):
+                        await first(client, 1, session=name)
+                else:
+                    assert (await first(client, 1, session=name, after="start"))[0].session == name
+        async with httpx.AsyncClient(base_url=url, timeout=20) as http:
+            for name in names:
+                for part in ("", "/report", "/curves", "/faces"):
+                    answer = await http.get(f"/v1/sessions/{quote(name, safe='')}{part}")
+                    assert answer.status_code == 200 and "x-evil" not in answer.headers, (name[:40], part)
+                    assert answer.headers["content-type"].startswith("application/json" if part != "/report" else "text/html")
+                    assert part != "/report" or ("<script>alert" not in answer.text and "<img src=x" not in answer.text)
 
 
 async def test_tokens_open_expire_and_bind_to_a_session() -> None:
@@ -183,6 +194,82 @@ async def test_tokens_open_expire_and_bind_to_a_session() -> None:
                     pass
             with pytest.raises(SubscriptionRefused, match="no session"):
                 await client.session("b")
+
+
+async def test_a_token_that_ends_ends_its_streams_and_no_other() -> None:
+    feed = feed_with("a", count=1)
+    with served(create_app(Service(feed, token="the secret of all"))) as url:
+        short = tokens.sign("the secret of all", valid_s=2)
+        async with websockets.connect(f"{url.replace('http', 'ws')}/v1/events?token=the%20secret%20of%20all") as bystander:
+            with pytest.raises(SubscriptionRefused, match="expired at"):
+                async with Client(url, token=short) as client:
+                    async with asyncio.timeout(15):
+                        async for _ in client.subscribe(after="start"):
+                            pass
+            async with httpx.AsyncClient(base_url=url, timeout=10) as http:
+                other = tokens.sign("the secret of all", valid_s=2)
+                async with http.stream("GET", "/v1/events", params={"token": other}) as answer:
+                    lines = [line async for line in answer.aiter_lines()]
+                assert any(line.startswith("data: ") and "expired at" in line for line in lines)
+            feed.event(said("a", 50, 51))
+            assert json.loads(await asyncio.wait_for(bystander.recv(), 10))["event"]["start_ms"] == 50_000
+    assert feed.hub.subscriber_count == 0
+
+
+async def test_a_partial_is_followed_by_its_final_counted_nowhere_and_kept_nowhere() -> None:
+    feed = feed_with("a", count=1)
+    with served(create_app(Service(feed))) as url:
+        async with Client(url) as client, httpx.AsyncClient(base_url=url, timeout=10) as http:
+            _, _, position = await client.session("a")
+            before = (await http.get("/v1/sessions/a")).json()
+            for number in (1, 2, 3):
+                feed.event(said("a", 10, 11 + number, "anger", partial=number))
+            feed.event(said("a", 10, 12, "anger", partial=2))  # an older one comes late
+            during = (await http.get("/v1/sessions/a")).json()
+            for part in ("events", "metrics", "headline"):
+                assert during[part] == before[part]
+            assert feed.alerts() == [] and (await http.get("/v1/search?label=anger")).json()["total"] == 0
+            assert during["state"]["events"] == 1 and during["state"]["participants"][0]["label"] == "neutral"
+            (newest,) = await first(client, 1, session="a", after=position)
+            assert (newest.status, newest.revision) == ("partial", 3), "who comes now gets the newest hypothesis alone"
+            feed.event(said("a", 10, 16, "anger"))
+            feed.event(said("a", 10, 15, "anger", partial=4))  # too late: the final one is there
+            assert [e.status for e in await first(client, 1, session="a", after=position)] == ["final"]
+            assert [e.start_ms for e in await first(client, 2, session="a", finals_only=True, after="start")] == [0, 10_000]
+            after = (await http.get("/v1/sessions/a")).json()
+            assert len(after["events"]) == 2 and after["events"][1]["status"] == "final" and feed.alerts()[0].alert.start_ms == 10_000
+            assert (await http.get("/v1/search?label=anger")).json()["total"] == 1
+
+
+async def first(client: Client, count: int, **filters: Any) -> list[Any]:
+    got: list[Any] = []
+    async with asyncio.timeout(15):
+        async for event in client.subscribe(**filters):
+            got.append(event)
+            if len(got) == count:
+                break
+    return got
+
+
+async def test_a_client_and_server_sent_events_show_a_partial_growing_into_its_final() -> None:
+    feed = feed_with("a", count=0)
+    with served(create_app(Service(feed))) as url:
+        async with Client(url) as client, httpx.AsyncClient(base_url=url, timeout=10) as http:
+            following = asyncio.create_task(first(client, 3, session="a"))
+            finals = asyncio.create_task(first(client, 1, session="a", finals_only=True))
+            async with http.stream("GET", "/v1/events?type=event") as answer:
+                while feed.hub.subscriber_count < 3:
+                    await asyncio.sleep(0.02)
+                for event in (said("a", 0, 1, partial=1), said("a", 0, 2, partial=2), said("a", 0, 2, partial=2), said("a", 0, 3)):
+                    feed.event(event)
+                sent = []
+                async for line in answer.aiter_lines():
+                    if line.startswith("data: "):
+                        sent.append(json.loads(line[6:])["event"]["revision"])
+                    if len(sent) == 3:
+                        break
+            assert [e.revision for e in await following] == sent == [1, 2, 1000]
+            assert [e.status for e in await finals] == ["final"] and {e.id for e in await following} == {said("a", 0, 3).id}
 
 
 async def test_without_a_token_only_requests_that_name_this_machine_are_answered() -> None:
@@ -266,7 +353,7 @@ async def test_a_session_that_ends_stays_readable_with_its_report() -> None:
 
 async def test_the_openapi_document_names_every_route_and_its_schemas_accept_what_is_sent() -> None:
     spec = document()
-    served_paths = {getattr(route, "path", "").replace(":path", "") for route in routes(Service(Feed()))}
+    served_paths = {getattr(route, "path", "").replace(":name", "") for route in routes(Service(Feed()))}
     assert served_paths == set(spec["paths"])
     feed = feed_with("a")
     with served(create_app(Service(feed))) as url:
