@@ -1,5 +1,5 @@
 // One call: axis, transcript, evidence and playback are one selection, which the address keeps.
-import { $, chip, clock, colour, el, get, late, name, put, say, signed, stateOf } from "/static/dom.js";
+import { $, chip, clock, colour, el, get, late, name, put, say, signed, stateOf, title, via } from "/static/dom.js";
 import { Axis } from "/static/axis.js";
 import { Curves } from "/static/curves.js";
 import { evidence } from "/static/evidence.js";
@@ -131,10 +131,10 @@ const now = p => {
 const head = () => {
   const s = call.state, fired = s.alerts.filter(a => a.alert.status === "open");
   $("story").textContent = call.headline.text;
-  document.title = `${document.title.match(/^\(\d+\) /)?.[0] ?? ""}${s.media || session} · affectstream`;
+  document.title = `${document.title.match(/^\(\d+\) /)?.[0] ?? ""}${title(session, s.media)} · affectstream`;
   const kept = s.has_video ? s.has_audio ? null : "picture without sound" : "sound without picture";
-  put($("about"), el("b", {}, s.media || session), el("span", {}, live() ? el("span", { class: "on" }, "live") : "ended"), el("span", {}, clock(length())), el("span", {}, `${events.length} event${events.length === 1 ? "" : "s"}`),
-    kept ? el("span", {}, kept) : null, el("span", {}, el("a", { href: `${path}/report` }, "report")), el("span", {}, el("a", { href: `/compare?a=${encodeURIComponent(session)}` }, "compare")));
+  put($("about"), el("b", { title: session }, title(session, s.media)), el("span", {}, live() ? el("span", { class: "on" }, "live") : "ended"), el("span", {}, clock(length())), el("span", {}, `${events.length} event${events.length === 1 ? "" : "s"}`),
+    via(s.media) ? el("span", {}, via(s.media)) : null, kept ? el("span", {}, kept) : null, el("span", {}, el("a", { href: `${path}/report` }, "report")), el("span", {}, el("a", { href: `/compare?a=${encodeURIComponent(session)}` }, "compare")));
   const counted = new Map();
   for (const { alert, acknowledged } of fired) { const text = `⚑ ${alert.rule}${acknowledged ? ` (taken by ${acknowledged.by})` : ""}`; counted.set(text, [text, acknowledged, (counted.get(text)?.[2] ?? 0) + 1]); }
   const flags = [...counted.values()];

@@ -1,5 +1,5 @@
 // Two calls on one scale of time, their figures side by side.
-import { $, callHref, clock, el, get, name, percent, signed } from "/static/dom.js";
+import { $, callHref, clock, el, get, name, percent, signed, title } from "/static/dom.js";
 import { Axis } from "/static/axis.js";
 import { announce, first, follow, keys, recount } from "/static/shell.js";
 
@@ -36,21 +36,31 @@ const compare = async () => {
     axis.view = [-longest * 0.012, longest * 1.012];
     axis.draw(doc.state, doc.events, doc.state.alerts, doc.metrics);
     axis.ruler.setAttribute("aria-label", `Position in call ${"AB"[i]}`);
-    return el("section", { class: "side", "aria-label": `Call ${"AB"[i]}` }, el("h2", {}, `${"AB"[i]} · `, el("a", { href: callHref(session) }, doc.state.media || session)), el("p", {}, doc.headline.text), box);
+    return el("section", { class: "side", "aria-label": `Call ${"AB"[i]}` }, el("h2", {}, `${"AB"[i]} · `, el("a", { href: callHref(session) }, title(session, doc.state.media))), el("p", {}, doc.headline.text), box);
   });
   $("sides").replaceChildren(...sides, el("p", { class: "quiet" }, `Both on one scale of ${clock(longest * 1000)}.`), el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Figures of both calls" },
     el("table", { class: "figs" }, el("thead", {}, el("tr", {}, el("td"), ["A", "B", "B − A"].map(t => el("th", { scope: "col" }, t)))), el("tbody", {}, FIGURES.map(([title, of, write, note]) =>
       el("tr", {}, el("th", { scope: "row" }, title, note ? el("small", {}, ` ${note}`) : null), ...docs.map(d => el("td", {}, shown(of(d), write))), el("td", {}, difference(of(docs[0]), of(docs[1]), write))))))));
 };
-const { sessions } = await first(() => get("/v1/sessions"));
-const asked = new URLSearchParams(location.search);
-for (const [key, i] of [["a", 0], ["b", 1]]) {
-  form.elements[key].append(...sessions.map(s => el("option", { value: s.session }, s.media || s.session)));
-  form.elements[key].value = asked.get(key) ?? sessions.filter(s => s.session !== asked.get("a"))[asked.get("a") ? 0 : i]?.session ?? "";
-}
-form.addEventListener("change", () => compare());
-if (sessions.length < 2) $("sides").replaceChildren(el("p", { class: "empty" }, sessions.length ? "Only one call is kept here; a comparison needs two." : "No calls yet."));
-else await compare();
+// Of an archive of thousands the pickers hold the newest; words of a name find the others.
+const fillPickers = async () => {
+  const { sessions } = await get(`/v1/sessions?limit=200${$("named").value ? `&q=${encodeURIComponent($("named").value)}` : ""}`), asked = new URLSearchParams(location.search);
+  for (const [key, i] of [["a", 0], ["b", 1]]) {
+    const select = form.elements[key], chosen = select.value || asked.get(key) || sessions.filter(s => s.session !== asked.get("a"))[asked.get("a") ? 0 : i]?.session || "";
+    const options = sessions.map(s => el("option", { value: s.session }, title(s.session, s.media)));
+    if (chosen && !sessions.some(s => s.session === chosen)) options.unshift(el("option", { value: chosen }, title(chosen, "")));
+    select.replaceChildren(...options);
+    select.value = chosen;
+  }
+  return sessions.length;
+};
+const found = await first(fillPickers);
+$("named").addEventListener("change", event => { event.stopPropagation(); fillPickers().catch(() => {}); });
+form.addEventListener("change", event => { if (event.target !== $("named")) compare().catch(fault); });
+form.addEventListener("submit", event => event.preventDefault());
+const fault = error => { $("sides").replaceChildren(el("p", { class: "empty", role: "status" }, error.message)); };
+if (found < 2) $("sides").replaceChildren(el("p", { class: "empty" }, found ? "Only one call is kept here; a comparison needs two." : "No calls yet."));
+else await compare().catch(fault);
 keys({ a: () => { location.href = "/alerts"; } });
 follow(null, { type: "alert" }, message => { announce(message); if (message.type === "alert") recount().catch(() => {}); });
 recount().catch(() => {});

@@ -46,6 +46,9 @@ export const late = (state, elapsed) => {
   return el("span", { class: "late", title: `Analysed up to ${clock(state.position_ms)}; the media there arrived ${told} ago.` },
     el("svg", { viewBox: "0 0 12 14", width: 10, height: 12, "aria-hidden": "true" }, el("path", { svg: 1, d: "M1 1h10v2L7.5 7 11 11v2H1v-2l3.5-4L1 3z", fill: "none", stroke: "currentColor", "stroke-width": 1.4 })), `${told} behind`);
 };
+// What a call is called: its recording, or the beginning of its id where it came in live.
+export const title = (session, media) => /\.[a-z0-9]{2,5}$/i.test(media ?? "") ? media : session.length > 20 ? `${session.slice(0, 8)}…` : session;
+export const via = media => media && media !== "live" && !/\.[a-z0-9]{2,5}$/i.test(media) ? `by ${media}` : null;
 export const callHref = (session, hash = "") => `/calls/${encodeURIComponent(session)}${hash}`;
 export const say = text => { $("said").textContent = text; };
 export const when = (ms, short = false) => new Date(ms).toLocaleString(undefined, short ? { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" } : { dateStyle: "medium", timeStyle: "short" });

@@ -1,5 +1,5 @@
 // All calls, those that need somebody first. The server keeps the state of each; this page shows it.
-import { $, callHref, chip, clock, el, get, late, name, percent, put, signed, spark, when } from "/static/dom.js";
+import { $, callHref, chip, clock, el, get, late, name, percent, put, signed, spark, title, when } from "/static/dom.js";
 import { announce, count, first, follow, keys } from "/static/shell.js";
 
 const items = new Map();
@@ -36,7 +36,7 @@ const fill = (li, s) => {
   const rest = s.participants.filter(p => !people.includes(p));
   li.className = `call ${s.state} ${s.attention >= 10 ? "urgent" : ""}`;
   put(li,
-    el("div", { class: "c id" }, el("a", { href: callHref(s.session) }, s.media || s.session), " ",
+    el("div", { class: "c id" }, el("a", { href: callHref(s.session), title: s.session }, title(s.session, s.media)), " ",
       el("small", {}, s.state === "live" ? el("span", { class: "on" }, "live") : "ended", ` · ${clock(length(s))}`, s.state === "live" ? "" : ` · ${when(s.updated_wall_ms, true)}`), late(s, Date.now() - readAt),
       s.last_said ? el("p", { class: "last", dir: "auto" }, el("span", { class: "quiet" }, `${name(s.last_said_by)}: `), s.last_said) : null),
     cell(s.state === "live" ? "Now" : "At the end", "now", ...people.slice(0, 3).map(person), people.length > 3 ? el("small", {}, `and ${people.length - 3} more`) : null, ...rest.slice(0, 2).map(person)),
@@ -48,7 +48,7 @@ const fill = (li, s) => {
 };
 const captions = now => ["first", "second"].map(which => el("div", { class: `caps ${which}`, "aria-hidden": "true" }, ["Call", now, "Valence", "Talk balance", "Silence", "Alerts"].map(text => el("span", {}, text))));
 
-const short = s => (s.media || s.session).replace(/\.[a-z0-9]{2,4}$/i, "");
+const short = s => title(s.session, s.media).replace(/\.[a-z0-9]{2,4}$/i, "");
 const headline = () => {
   const live = states.filter(s => s.state === "live"), need = states.filter(s => s.attention >= 10);
   if (!states.length) return "No calls yet";
@@ -59,17 +59,17 @@ const headline = () => {
 };
 
 const render = () => {
-  const title = headline();
-  if ($("story").textContent !== title) $("story").textContent = title;
+  const told = headline();
+  if ($("story").textContent !== told) $("story").textContent = told;
   const box = $("calls");
   if (!states.length) {
     box.replaceChildren(el("div", { class: "empty big" }, el("p", {}, "A call appears here with its first record."), el("p", { class: "quiet" }, "Send one with ", el("code", {}, "affectstream send CALL.wav --to ws://HOST:PORT/v1/ingest"), " or watch a recording with ", el("code", {}, "affectstream replay CALL.wav --out results --serve"), ".")));
     return;
   }
-  const lists = [["Live", "live"], ["Finished", "ended"]].map(([title, kind]) => {
+  const lists = [["Live", "live"], ["Finished", "ended"]].map(([heading, kind]) => {
     const of = states.filter(s => s.state === kind);
     if (!of.length) return null;
-    const list = $(`list-${kind}`) ?? el("ol", { class: "calls", id: `list-${kind}`, "aria-label": `${title} calls` });
+    const list = $(`list-${kind}`) ?? el("ol", { class: "calls", id: `list-${kind}`, "aria-label": `${heading} calls` });
     const wanted = of.map(s => {
       const li = items.get(s.session) ?? el("li", { "data-session": s.session });
       items.set(s.session, li);
@@ -82,7 +82,7 @@ const render = () => {
       list.replaceChildren(...wanted);
       focused?.focus({ preventScroll: true });
     }
-    return [el("h2", { class: "group" }, `${title} `, el("span", { class: "quiet" }, String(kind === "ended" ? total - (states.length - of.length) : of.length))), el("div", { class: "capsrow" }, captions(kind === "live" ? "Now" : "At the end")), list];
+    return [el("h2", { class: "group" }, `${heading} `, el("span", { class: "quiet" }, String(kind === "ended" ? total - (states.length - of.length) : of.length))), el("div", { class: "capsrow" }, captions(kind === "live" ? "Now" : "At the end")), list];
   });
   const more = total - states.length;
   put(box, lists, (more > 0 ? [el("p", {}, `${more} more finished call${more === 1 ? "" : "s"}: `, el("a", { href: "/search" }, "search"), ".")] : []));

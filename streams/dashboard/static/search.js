@@ -1,5 +1,5 @@
 // Search over what is kept; the address keeps the question.
-import { $, callHref, chip, clock, el, get, LABELS, name, stateOf } from "/static/dom.js";
+import { $, callHref, chip, clock, el, get, LABELS, name, stateOf, title } from "/static/dom.js";
 import { announce, follow, keys, recount } from "/static/shell.js";
 
 const form = $("find");
@@ -17,7 +17,7 @@ const ask = async () => {
     const found = await get(`/v1/search?${query}`);
     $("story").textContent = found.total ? `${found.total} moment${found.total === 1 ? "" : "s"}${found.total > found.hits.length ? `, the first ${found.hits.length}` : ""}` : "Nothing matches all of this; leave one out.";
     $("hits").replaceChildren(...found.hits.map(({ session, media, event }) => el("li", {}, el("a", { class: "hit", href: callHref(session, `#t=${event.start_ms / 1000}&e=${event.id}`) },
-      el("span", { class: "quiet" }, `${media || session} · ${clock(event.start_ms)}`), el("b", {}, name(event.participant)), chip(stateOf(event)),
+      el("span", { class: "quiet" }, `${title(session, media)} · ${clock(event.start_ms)}`), el("b", {}, name(event.participant)), chip(stateOf(event)),
       el("span", { class: "said", dir: "auto" }, marked(event.transcript?.text || event.explanation || "no words", query.get("q") ?? ""))))));
   } catch (error) { $("story").textContent = error.message; $("hits").replaceChildren(); }
 };
