@@ -16,8 +16,9 @@ from fusion.models.pool import UNKNOWN
 
 SHIFT_EVENTS = 2
 """So many labelled events in a row have to show the new expression: one odd utterance is no shift …"""
-SHIFT_MARGIN = 0.2
-"""… and together they have to lead the old expression by this much in probability: a shift on a knife's edge waits."""
+SHIFT_MARGIN = 0.1
+"""… and their labels together have to lead the old one by this much in probability: a shift on a knife's edge waits.
+(Chosen on the train split of MELD, words alone: 24 of 56 turns found are right, 21 of 50 with 0.2, 14 of 39 with 0.3.)"""
 VALENCE_SECONDS = 30.0
 """Time constant of the running valence, a mean in which an event so much media time ago has 1/e of its weight left."""
 TONE_VALENCE = 0.25
@@ -90,7 +91,7 @@ def step(
             if key != contender:
                 contender, repeats, lead, votes = key, 0, 0.0, {}
             repeats += 1
-            lead += _lead(probabilities, valence, label, mine, shown, side)
+            lead += probabilities.get(label, 0.0) - probabilities.get(shown, 0.0)
             times, p = votes.get(label, (0, 0.0))
             votes = {**votes, label: (times + 1, p + probabilities.get(label, 0.0))}
             if repeats >= SHIFT_EVENTS and round(lead, 4) >= SHIFT_MARGIN:
@@ -111,15 +112,3 @@ def step(
 def _counted(support: int) -> int:
     """One more, as far as it matters: the state does not grow with the call."""
     return min(support + 1, SHIFT_EVENTS)
-
-
-def _lead(probabilities: Mapping[str, float], valence: float | None, label: str, mine: Tone, shown: str, side: Tone) -> float:
-    """By how much this event prefers the new expression: tone against tone, within one tone label against label."""
-    if mine == side:
-        return probabilities.get(label, 0.0) - probabilities.get(shown, 0.0)
-    sums = {mine: 0.0, side: 0.0}
-    for name, p in probabilities.items():
-        of = tone(name, valence)
-        if of in sums:
-            sums[of] += p
-    return sums[mine] - sums[side]

@@ -48,7 +48,7 @@ def test_one_odd_utterance_is_no_shift_however_sure(odd: Event) -> None:
 
 
 def test_a_turn_on_a_knifes_edge_waits_for_more() -> None:
-    narrow = shown("anger", 0.45, "neutral", 0.38)
+    narrow = shown("anger", 0.42, "neutral", 0.38)
     turns, _ = run([NEUTRAL, NEUTRAL, narrow, narrow, narrow])
     assert [turn.shift for turn in turns] == [False, False, False, False, True]
 
