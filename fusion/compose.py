@@ -48,6 +48,9 @@ PROSODY_OBSERVABLES = (
 WITHHELD_OBSERVABLES = frozenset({"energy_dbfs", "loudness_lufs", "rate_words_s", "rate_syllables_s", "pause_ratio"})
 """What is measured of a person who must not be emotion-analysed: loudness, speed and (with `duration_ms`) talk time."""
 
+WEAK_BELOW = 0.5
+"""A modality of less quality than this says why, where it is known."""
+
 
 class Permission(Protocol):
     """What policy allows for a participant (`streams.records.Decision` has this shape)."""
@@ -257,10 +260,22 @@ def _modalities(span: Span, posteriors: Mapping[str, Posterior], moved: Mapping[
     for name in MODALITIES:
         if name in posteriors:
             quality = rounded(posteriors[name].quality) or 0.0
-            uses[name] = ModalityUse(True, quality, moved[name].weight, BIOMETRIC[name])
+            uses[name] = ModalityUse(True, quality, moved[name].weight, BIOMETRIC[name], _weakness(span, name, quality))
         else:
             uses[name] = ModalityUse(False, 0.0, 0.0, BIOMETRIC[name], _absence(span, name))
     return uses
+
+
+def _weakness(span: Span, name: Modality, quality: float) -> str | None:
+    """Why a modality that takes part can be trusted little, in words; None where it can, or where nothing says why."""
+    if quality >= WEAK_BELOW:
+        return None
+    reasons: tuple[str, ...] = ()
+    if name == "speech" and span.speech:
+        reasons = span.speech.quality.reasons
+    elif name == "face" and span.face:
+        reasons = span.face.reasons
+    return ", ".join(reason.replace("_", " ") for reason in reasons) or None
 
 
 def _absence(span: Span, name: Modality) -> str:

@@ -82,6 +82,19 @@ def test_a_missing_modality_says_why() -> None:
     assert event.modalities["speech"].weight == 1.0
 
 
+def test_a_weak_modality_says_why_and_a_sound_one_nothing() -> None:
+    noisy = msgspec.structs.replace(angry_words(), quality=AudioQuality(0.3, reasons=("noise", "telephone_band")))
+    seen = [observation(expression=posterior("anger", 0.8), usable=i < 3, reasons=() if i < 3 else ("turned_away",)) for i in range(9)]
+    event = event_of(
+        cues=msgspec.structs.replace(noisy, speech_emotion=posterior("anger", 0.6, 0.3)), face=summarize("video/0", 1, seen)
+    )
+    uses = event.modalities
+    assert uses["speech"].present and uses["speech"].quality == 0.3 and uses["speech"].reason == "noise, telephone band"
+    assert uses["face"].present and uses["face"].quality < 0.5 and uses["face"].reason == "turned away"
+    assert uses["text"].reason is None
+    assert all(use.reason is None for use in event_of(face=angry_face()).modalities.values() if use.quality >= 0.5)
+
+
 def test_nothing_to_judge_by_is_unknown_and_not_an_error() -> None:
     cues = SpeechCues(0, 900, AudioQuality(0.1), Transcript("", "en", 1.0, rejected="no_speech"))
     event = event_of(cues=cues)
