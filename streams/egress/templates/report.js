@@ -155,7 +155,17 @@
     setView(middle - (middle - view[0]) * by, middle + (view[1] - middle) * by);
   };
   const pan = to => setView(to - (view[1] - view[0]) * 0.3, to + (view[1] - view[0]) * 0.7);
+  const flags = [...lanes.querySelectorAll(".alertflag")];
+  const named = () => { // the name of a flag that would cover its neighbour waits for a closer look
+    const width = ruler.clientWidth, at = flag => (Number(flag.style.getPropertyValue("--s")) - view[0]) / (view[1] - view[0]) * width;
+    for (const flag of flags) {
+      const x = at(flag), wide = 22 + 6.5 * flag.textContent.trim().length, [from, to] = flag.classList.contains("late") ? [x - wide, x] : [x, x + wide];
+      const near = flags.some(o => o !== flag && o.style.getPropertyValue("--r") === flag.style.getPropertyValue("--r") && at(o) > from - 14 && at(o) < to + 4);
+      flag.classList.toggle("tight", near);
+    }
+  };
   const thin = () => { // faces that would cover one another wait for a closer look
+    named();
     let edge = -Infinity;
     const strip = $("faces");
     if (!strip) return;

@@ -34,6 +34,7 @@ NO = Decision(True, True, False, "employees are not emotion-analysed")
 PEOPLE = (Participant("customer", "customer"), Participant("agent", "employee"))
 CALL = ReportSession("call.wav", 600_000, PEOPLE, {"customer": YES, "agent": NO}, "en", True, True)
 EVENTS = support_call()
+LONG = support_call(180)
 
 
 def picture(seed: int) -> bytes:
@@ -68,7 +69,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "right to left": lambda: render(right_to_left(), session=ReportSession("u.wav", 20_000, PEOPLE[:1], {"customer": YES}, "ur")),
     "withheld only": lambda: render([e for e in EVENTS if e.participant == "agent"], session=CALL),
     "empty": lambda: render([], session=ReportSession("silence.wav", 30_000, (Participant("left"),))),
-    "three hours": lambda: render(support_call(180), session=msgspec.structs.replace(CALL, duration_ms=180 * 60_000)),
+    "three hours": lambda: render(LONG, session=msgspec.structs.replace(CALL, duration_ms=180 * 60_000), alerts=fired(LONG)),
 }
 
 
@@ -263,6 +264,21 @@ def test_alerts_are_flags_that_lead_to_their_evidence(open_page: Callable[..., A
     assert current(page) == place[alert.evidence[-1].event]
     flag, lane = page.locator(".alertflag").nth(angry).bounding_box(), page.locator(".alertlane").bounding_box()
     assert flag["x"] - lane["x"] == pytest.approx(alert.fired_ms / 600_000 * lane["width"], rel=0.06)
+
+
+def test_names_of_flags_never_cover_one_another(open_page: Callable[..., Any]) -> None:
+    page = open_page(page_of("three hours"))
+    for press in ("", "0"):
+        if press:
+            page.keyboard.press(press)
+            page.wait_for_timeout(300)
+        boxes = page.evaluate("""[...document.querySelectorAll('.alertflag')].map(f => ({ y: Math.round(f.getBoundingClientRect().y), flag: f.getBoundingClientRect(),
+            name: f.querySelector('span').getBoundingClientRect() })).filter(b => b.flag.width > 0)""")
+        assert len(boxes) > 5
+        for box in boxes:
+            if box["name"]["width"]:
+                others = [o["flag"] for o in boxes if o is not box and o["y"] == box["y"]]
+                assert all(o["right"] <= box["name"]["left"] + 1 or o["left"] >= box["name"]["right"] - 1 for o in others)
 
 
 def test_a_call_without_turns_and_alerts_has_no_empty_section(open_page: Callable[..., Any]) -> None:
