@@ -22,6 +22,7 @@ from streams.commands.broker import kafka_config_option
 from streams.runtimes.kafka_security import Security, reach
 
 REREAD_S = 2.0
+PATIENCE_S = 3.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -58,18 +59,24 @@ def dashboard(
         publisher = AlertPublisher(bootstrap, namespace=namespace, security=kafka_config)
 
     # Old recordings are judged for the page, but nobody is called out of bed for them.
-    archived = threading.Event()
+    reading: list[int] = []
 
     def outside(alert: Any) -> None:
-        if archived.is_set() and publisher is not None:
+        if publisher is not None and threading.get_ident() not in reading:
             publisher.send(alert)
 
     feed = Feed(rules=judged, on_alert=outside)
-    if results is not None:
-        places = [*media, results, results.parent]
-        for problem in archive.load(feed, results, media=places):
+
+    def read(folder: Path) -> None:
+        reading.append(threading.get_ident())
+        for problem in archive.load(feed, folder, media=[*media, folder, folder.parent]):
             click.echo(f"affectstream: {problem}", err=True)
-    archived.set()
+
+    if results is not None:
+        archive.folders(results)
+        loader = threading.Thread(target=read, args=(results,), name="archive", daemon=True)
+        loader.start()
+        loader.join(PATIENCE_S)  # a large archive goes on appearing while it is looked at
     listener = listen(host, port, token)
     click.echo(f"dashboard on {address(listener, host)} (Ctrl-C ends it)", err=True)
     try:

@@ -240,8 +240,8 @@ class _Api:
     # Sessions
 
     async def sessions(self, request: Request, visible: str) -> Response:
-        live_only, most = list_options(request.query_params.multi_items())
-        states, total, position = self._feed.sessions(live_only=live_only, most=most, visible=visible)
+        live_only, most, named = list_options(request.query_params.multi_items())
+        states, total, position = self._feed.sessions(live_only=live_only, most=most, named=named, visible=visible)
         hub = self._feed.hub
         missed = {"subscribers": hub.subscriber_count, "missed_settled": hub.missed_settled, "missed_partials": hub.missed_partials}
         return _json({"position": position, "now_ms": int(time.time() * 1000), "total": total, "hub": missed, "sessions": states})

@@ -65,9 +65,9 @@ def load(feed: Feed, root: Path, *, media: Iterable[Path] = ()) -> Iterator[str]
             feed.show_faces(start.session, face_index.read(folder))
         except InputError as error:
             yield str(error)
-        feed.end(SessionEnd(start.session), duration_ms=int(summary.get("duration_ms", 0)))
         for record in taken.read():
             feed.acknowledged(record)
+        feed.end(SessionEnd(start.session), duration_ms=int(summary.get("duration_ms", 0)))
 
 
 def recording(start: SessionStart, places: Iterable[Path]) -> Path | None:

@@ -117,7 +117,7 @@ class Client:
         return min(wait * 2, self._retry_s[1])
 
     async def sessions(self) -> Sequence[SessionState]:
-        """All sessions the server keeps, live ones that need attention first."""
+        """Sessions the server keeps: live ones that need attention first, then the 500 newest ended ones."""
         return msgspec.convert((await self._get("/v1/sessions"))["sessions"], list[SessionState])
 
     async def session(self, session: str) -> tuple[SessionState, Sequence[EmotionEvent], str]:

@@ -20,6 +20,7 @@ from streams.records import AlertAcknowledged, FaceCueRecord, SessionEnd, Sessio
 from streams.subscriptions.calls import OpenAlert, SessionState, adopt, judge, opened, participants_of, take_event
 from streams.subscriptions.hub import Hub
 from streams.subscriptions.messages import Acknowledgement
+from streams.subscriptions.search import SearchIndex
 
 MAX_NAME = 80
 _ENDED_ALERTS = 2000
@@ -41,6 +42,7 @@ class Feed:
         self.keeper = keeper
         self.hub = hub or Hub()
         self.rules = tuple(rules)
+        self.search = SearchIndex()
         self._on_alert = on_alert
         self._lock = threading.RLock()
         self._calls: dict[str, SessionState] = {}
@@ -101,7 +103,8 @@ class Feed:
             state = self._calls[event.session]
             take_event(state, event, _now())
             self._note_arrival(state, event.end_ms, event.latency.get("after_end_ms"))
-            self.hub.publish(event)
+            position = self.hub.publish(event)
+            self.search.put(event, int(position.rpartition("-")[2]))
             stage = self._stages.get(event.session)
             if stage is not None:
                 self._fire(list(stage.feed(event)))
@@ -264,11 +267,11 @@ class Feed:
             newest = list(reversed(self._alerts.values()))
         return sorted(newest, key=lambda e: (e.alert.status != "open", e.acknowledged is not None))
 
-    def sessions(self, *, live_only: bool = False, most: int | None = None, visible: str = "*") -> tuple[list[Any], int, str]:
+    def sessions(self, *, live_only: bool = False, most: int | None = None, named: str = "", visible: str = "*") -> tuple[list[Any], int, str]:
         """(states as plain data, live ones that need attention first, at most `most` ended ones, newest first; how many
-        there are; position of the stream), read together."""
+        there are; position of the stream), read together. `named`: only those whose name or recording contains it."""
         with self._lock:
-            of = [s for s in self._calls.values() if visible in ("*", s.session)]
+            of = [s for s in self._calls.values() if visible in ("*", s.session) and (not named or named.casefold() in f"{s.session} {s.media}".casefold())]
             live = sorted((s for s in of if s.state == "live"), key=lambda s: (-s.attention, -s.started_wall_ms, s.session))
             ended = [] if live_only else sorted((s for s in of if s.state != "live"), key=lambda s: (-s.attention, -s.updated_wall_ms, s.session))
             return [self._plain(state) for state in [*live, *ended[:most]]], len(of), self.hub.position(self.hub.head)
@@ -317,6 +320,7 @@ class Feed:
             return face_index.permitted(seen, events, state.decisions)
 
     def _forgotten(self, session: str) -> None:
+        self.search.forget(session)
         self._faces.pop(session, None)
         self._calls.pop(session, None)
         self._stages.pop(session, None)

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +24,7 @@ from fusion.events import EmotionEvent
 from streams.alerts.engine import Alert
 from streams.records import Participant
 from streams.subscriptions.filters import Filter, Start
+from streams.subscriptions.kept import Entry, Kept
 from streams.subscriptions.messages import (
     Acknowledgement,
     AlertMessage,
@@ -41,31 +41,16 @@ encode = _encoder.encode
 
 class HubLimits(Struct, frozen=True):
     """Bounds. `log`: messages between the newest and the slowest subscriber; `lag`: from here on a slow subscriber gets
-    no partials; `session_events`, `sessions`: settled events kept per session, sessions kept; `batch_bytes`: most that
-    is handed to a connection at once."""
+    no partials; `session_events`, `sessions`: settled events kept per session, sessions kept; `packed_bytes`: most that ended
+    sessions take, packed; `batch_bytes`: most that is handed to a connection at once."""
 
     log: int = 8192
     lag: int = 512
     session_events: int = 5000
-    sessions: int = 500
+    sessions: int = 5000
+    packed_bytes: int = 512 * 1024 * 1024
     subscribers: int = 2000
     batch_bytes: int = 64 * 1024
-
-
-class Entry(Struct, frozen=True):
-    """One message on the log, encoded once for everybody. `event` is None for alerts and sessions."""
-
-    number: int
-    wall_ms: int
-    kind: str
-    session: str
-    payload: bytes
-    event: EmotionEvent | None = None
-    alert: Alert | None = None
-
-    @property
-    def partial(self) -> bool:
-        return self.event is not None and self.event.status == "partial"
 
 
 def matches(chosen: Filter, entry: Entry) -> bool:
@@ -100,26 +85,6 @@ def _current(entries: Iterable[Entry]) -> list[Entry]:
             replaced.add(entry.event.id)
         kept.append(entry)
     return kept[::-1]
-
-
-class _Kept:
-    """Settled entries of one session, bounded."""
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.dropped_to = 0
-        self.live = True
-
-    def add(self, entry: Entry, most: int) -> list[Entry]:
-        """Keep the entry; the oldest that had to go for it."""
-        self.entries.append(entry)
-        cut = len(self.entries) - most
-        if cut <= most // 8:
-            return []
-        gone = self.entries[:cut]
-        self.dropped_to = gone[-1].number
-        del self.entries[:cut]
-        return gone
 
 
 class Subscriber:
@@ -192,7 +157,8 @@ class Hub:
         self._log: list[Entry] = []
         self._base = 1
         self.head = 0
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._packed = 0
         self._events: dict[str, int] = {}
         self._subscribers: set[Subscriber] = set()
         self._ringing: set[asyncio.AbstractEventLoop] = set()
@@ -211,8 +177,14 @@ class Hub:
     def close(self, session: str, participants: tuple[Participant, ...] = (), media: str = "") -> None:
         """Announce the end of a session; what is kept of it stays until newer sessions need the room."""
         with self._lock:
-            self._keep(session).live = False
+            kept = self._keep(session)
             self._session_message(session, "ended", participants, media)
+            before = kept.packed_bytes
+            kept.live = False
+            kept.pack()
+            self._packed += kept.packed_bytes - before
+            while self._packed > self.limits.packed_bytes and len(self._kept) > 1:
+                self._forget(next((name for name, k in self._kept.items() if not k.live), session))
 
     def publish(self, event: EmotionEvent) -> str:
         """Send an event to everybody whose filter lets it through; its position."""
@@ -239,7 +211,10 @@ class Hub:
         if keep:
             if entry.event is not None:
                 self._events[entry.event.id] = entry.number
-            self._unindex(self._keep(entry.session).add(entry, self.limits.session_events))
+            kept = self._keep(entry.session)
+            before = 0 if kept.live else kept.packed_bytes
+            self._unindex(kept.add(entry, self.limits.session_events))
+            self._packed += 0 if kept.live else kept.packed_bytes - before
         if len(self._log) > self.limits.log:
             self._trim()
         for loop in {subscriber.loop for subscriber in self._subscribers} - self._ringing if self._subscribers else ():
@@ -251,10 +226,10 @@ class Hub:
                 self._subscribers = {s for s in self._subscribers if s.loop is not loop}
         return self.position(entry.number)
 
-    def _keep(self, session: str) -> _Kept:
+    def _keep(self, session: str) -> Kept:
         kept = self._kept.get(session)
         if kept is None:
-            kept = self._kept[session] = _Kept()
+            kept = self._kept[session] = Kept(session)
             while len(self._kept) > self.limits.sessions:
                 oldest = next((name for name, k in self._kept.items() if not k.live), next(iter(self._kept)))
                 self._forget(oldest)
@@ -262,9 +237,11 @@ class Hub:
 
     def _forget(self, session: str) -> None:
         gone = self._kept.pop(session)
-        self._unindex(gone.entries)
-        if gone.entries:
-            self._forgotten_to = max(self._forgotten_to, gone.entries[-1].number)
+        self._packed -= gone.packed_bytes
+        entries = gone.snapshot().entries()
+        self._unindex(entries)
+        if entries:
+            self._forgotten_to = max(self._forgotten_to, entries[-1].number)
         self.on_forget(session)
 
     def _unindex(self, entries: list[Entry]) -> None:
@@ -339,7 +316,7 @@ class Hub:
             return _current(entry for entry in self._log[after + 1 - self._base :] if matches(chosen, entry)), True, reason
         kept = [self._kept[s] for s in sorted(chosen.sessions) if s in self._kept] if chosen.sessions else list(self._kept.values())
         found = [
-            entry for entry in heapq.merge(*(k.entries for k in kept), key=lambda e: e.number)
+            entry for entry in heapq.merge(*(k.snapshot().entries() for k in kept), key=lambda e: e.number)
             if entry.number > after and matches(chosen, entry)
             and (start.since_ms is None or entry.wall_ms >= start.since_ms)
             and (start.from_ms is None or entry.event is None or entry.event.end_ms > start.from_ms)
@@ -402,13 +379,15 @@ class Hub:
         """Settled entries of a session and the number of the newest message of the hub, read together."""
         with self._lock:
             kept = self._kept.get(session)
-            return (list(kept.entries) if kept else []), self.head
+            snapshot, head = (kept.snapshot() if kept else None), self.head
+        return (snapshot.entries() if snapshot else []), head
 
-    def all_kept(self) -> Iterator[Entry]:
-        """Settled entries of all sessions, oldest session first."""
+    def events_at(self, session: str, numbers: Iterable[int]) -> list[EmotionEvent]:
+        """Those of the events with these numbers that are still kept."""
         with self._lock:
-            lists = [list(kept.entries) for kept in self._kept.values()]
-        return itertools.chain.from_iterable(lists)
+            kept = self._kept.get(session)
+            snapshot = kept.snapshot() if kept else None
+        return [entry.event for entry in snapshot.at(numbers) if entry.event is not None] if snapshot else []
 
     @property
     def subscriber_count(self) -> int:

@@ -17,6 +17,7 @@ from streams.records import Participant
 from streams.subscriptions.calls import SessionState
 from streams.subscriptions.feed import Feed
 from streams.subscriptions.filters import KNOWN_LABELS, MAX_TEXT, shown, unknown
+from streams.subscriptions.search import Query
 
 SEARCH_PARAMETERS: dict[str, str] = {
     "q": "Words that the transcript or the explanation contains, in any case.",
@@ -30,19 +31,22 @@ SEARCH_PARAMETERS: dict[str, str] = {
 
 LIST_PARAMETERS: dict[str, str] = {
     "state": "live: only calls that are going on.",
-    "limit": "Most ended sessions, 1 to 500 (default all that are kept).",
+    "limit": "Most ended sessions, 1 to 500 (default 500).",
+    "q": "Only sessions whose name or recording contains this.",
 }
 
 
-def list_options(query: Iterable[tuple[str, str]]) -> tuple[bool, int | None]:
-    """(only live ones, most ended ones) of the list of sessions. Raises `InputError`."""
+def list_options(query: Iterable[tuple[str, str]]) -> tuple[bool, int, str]:
+    """(only live ones, most ended ones, part of their name) of the list of sessions. Raises `InputError`."""
     given = {key: value for key, value in query if key != "token"}
     for key in given:
         if key not in LIST_PARAMETERS:
             raise unknown("filter", key, LIST_PARAMETERS, "query")
     if given.get("state", "live") != "live":
         raise unknown("state", given["state"], ("live",), "query, state")
-    return "state" in given, int(_number(given, "limit", 1, 500, 500)) if "limit" in given else None
+    if len(given.get("q", "")) > MAX_TEXT:
+        raise InputError(f"`q` is longer than {MAX_TEXT} characters", where="query", cure="shorten it")
+    return "state" in given, int(_number(given, "limit", 1, 500, 500)), given.get("q", "")
 
 
 def events_of(feed: Feed, session: str) -> tuple[list[EmotionEvent], str]:
@@ -134,21 +138,18 @@ def search(feed: Feed, query: Mapping[str, str], visible: str = "*") -> dict[str
     if label and label not in KNOWN_LABELS:
         raise unknown("label", label, KNOWN_LABELS, "query, label")
     least, limit = _number(query, "confidence", 0.0, 1.0, 0.0), int(_number(query, "limit", 1, 500, 100))
+    asked = Query(tuple(words), label, query.get("role", ""), least)
     hits: list[dict[str, Any]] = []
     total = 0
     for session in reversed(feed.hub.sessions()):
         state = feed.session(session)
         if state is None or visible not in ("*", session) or query.get("session", "").casefold() not in f"{session} {state.media}".casefold():
             continue
-        for event in events_of(feed, session)[0]:
-            text = f"{event.transcript.text if event.transcript else ''} {event.explanation}".casefold()
-            if not all(word in text for word in words) or (label and event.label != label) or (query.get("role") and event.role != query["role"]):
-                continue
-            if least and (event.confidence or 0.0) < least:
-                continue
-            total += 1
-            if len(hits) < limit:
-                hits.append({"session": session, "media": state.media, "event": msgspec.to_builtins(event)})
+        found = list(feed.search.find(session, asked))
+        total += len(found)
+        if found and len(hits) < limit:
+            shown_here = feed.hub.events_at(session, found[: limit - len(hits)])
+            hits += [{"session": session, "media": state.media, "event": msgspec.to_builtins(event)} for event in shown_here]
     return {"total": total, "hits": hits}
 
 

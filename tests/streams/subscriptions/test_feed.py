@@ -12,6 +12,7 @@ from streams.alerts.rules import parse as rules
 from streams.records import SessionEnd, Watermark
 from streams.subscriptions.feed import Feed
 from streams.subscriptions.hub import Hub, HubLimits
+from streams.subscriptions.reading import search
 from tests.streams.subscriptions.conftest import begun, said
 
 SILENCE = rules("rules:\n  - name: dead air\n    when: {metric: silence, at_least: 4s}\n    cooldown: 0s\n")
@@ -123,6 +124,25 @@ def test_what_the_hub_forgets_the_feed_forgets() -> None:
     assert len(feed.sessions()[0]) == 3 and len(feed._revisions) == len(feed._reached) == 3 and not feed._stages
 
 
+def test_a_search_finds_the_newest_words_of_every_session_ended_or_not_newest_session_first() -> None:
+    feed = Feed(Hub(HubLimits(sessions=4)))
+    for k in range(6):
+        feed.open(begun(f"s{k}"))
+        for at in range(70):
+            feed.event(said(f"s{k}", at * 2, at * 2 + 1, "anger" if at % 7 == 0 else "neutral", words=f"Parcel {at} of ÄRGER {k}"))
+        if k < 5:
+            feed.end(SessionEnd(f"s{k}"))
+    found = search(feed, {"q": "parcel ärger", "label": "anger", "limit": "25"})
+    assert found["total"] == 40 and [hit["session"] for hit in found["hits"]] == ["s5"] * 10 + ["s4"] * 10 + ["s3"] * 5
+    assert [hit["event"]["start_ms"] for hit in found["hits"]][:10] == [at * 2000 for at in range(0, 70, 7)]
+    assert search(feed, {"q": "ärger 1"})["total"] == 4 * 70 - sum("1" not in f"{at} {k}" for k in range(2, 6) for at in range(70))
+    assert search(feed, {"q": "parcel", "session": "S4"})["total"] == 70 and search(feed, {"q": "of ärger 0"})["total"] == sum("0" in str(at) for at in range(70)) * 4
+    corrected = msgspec.structs.replace(said("s4", 0, 1, words="refund"), revision=1001, status="revised")
+    feed.event(corrected)
+    assert search(feed, {"q": "refund"})["hits"][0]["event"]["revision"] == 1001
+    assert search(feed, {"q": "parcel 0 of", "session": "s4"})["total"] == sum("0" in str(at) for at in range(1, 70))
+
+
 def test_the_list_of_sessions_can_be_kept_short() -> None:
     feed = Feed()
     for k in range(10):
@@ -130,4 +150,5 @@ def test_the_list_of_sessions_can_be_kept_short() -> None:
         if k % 2:
             feed.end(SessionEnd(f"s{k}"))
     assert [s["state"] for s in feed.sessions(most=2)[0]] == ["live"] * 5 + ["ended"] * 2
+    assert [s["session"] for s in feed.sessions(named="S7")[0]] == ["s7"] and feed.sessions(named="s7")[1] == 1
     assert len(feed.sessions(live_only=True)[0]) == 5 and feed.sessions(most=2)[1] == 10 and len(feed.sessions(visible="s3")[0]) == 1

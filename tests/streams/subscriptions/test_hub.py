@@ -131,6 +131,42 @@ def test_read_plus_missed_is_what_was_published_whatever_the_pace(steps: list[tu
     asyncio.run(run())
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["event", "end", "again"])), max_size=90), st.integers(1, 40))
+def test_what_is_packed_reads_as_it_was(steps: list[tuple[str, str]], most: int) -> None:
+    hubs = [Hub(HubLimits(session_events=most)) for _ in range(2)]
+    for number, (session, what) in enumerate(steps):
+        for packing, hub in zip((True, False), hubs, strict=True):
+            if what == "event":
+                hub.publish(said(session, number, number + 1))
+            elif packing and what == "end":
+                hub.close(session)
+            else:  # the same message, and nothing is packed
+                hub._session_message(session, "ended" if what == "end" else "live", (), "")
+    for session in "ab":
+        (ours, _), (plain, _) = (hub.kept(session) for hub in hubs)
+        both = sorted({e.number for e in ours} & {e.number for e in plain})
+        assert [e.event for e in ours if e.number in both] == [e.event for e in plain if e.number in both]
+        assert len(ours) <= most + most // 8 + 1 and (not plain or (ours and ours[-1].number == plain[-1].number))
+        events = [e for e in ours if e.event is not None]
+        assert hubs[0].events_at(session, [e.number for e in reversed(events)]) == [e.event for e in reversed(events)]
+        assert hubs[0].events_at(session, [10_000]) == []
+
+
+async def test_ended_sessions_are_packed_and_forgotten_when_they_take_too_much_and_a_replay_of_them_is_complete() -> None:
+    hub = Hub(HubLimits(packed_bytes=60_000))
+    for name in range(40):
+        for k in range(50):
+            hub.publish(said(f"s{name}", k, k + 1))
+        hub.close(f"s{name}")
+    assert 5 < len(hub.sessions()) < 40 and hub._packed <= 60_000 and hub.sessions()[-1] == "s39"
+    assert hub._packed == sum(kept.packed_bytes for kept in hub._kept.values()) and len(hub._events) == 50 * len(hub.sessions())
+    got = drained(hub.subscribe(Filter(sessions=frozenset(["s39"])), Start(after="start")))
+    assert starts(got) == [k * 1000 for k in range(50)] and got[0]["complete"] is True
+    hub.publish(said("s39", 60, 61))
+    assert starts(drained(hub.subscribe(Filter(), Start(after=said("s39", 48, 49).id)))) == [49_000, 60_000]
+
+
 @pytest.mark.parametrize(
     ("query", "what"),
     [
