@@ -64,7 +64,7 @@ class Association(Struct, frozen=True):
 
 
 class Context(Struct, frozen=True):
-    """Dialogue context: what this participant showed before and whether this event is a shift from it.
+    """Dialogue context: what this participant showed before and whether this event settles a shift from it.
 
     `running_valence` is the participant's valence so far, in [-1, 1], recent events counting most."""
 

@@ -93,7 +93,7 @@ FIELD_DOCS: dict[str, dict[str, FieldDoc]] = {
     },
     "Context": {
         "previous": _doc("Label that this participant showed before, or null at the start."),
-        "shift": _doc("True when this event is a change from what the participant showed before."),
+        "shift": _doc("True when this event settles a turn of expression: the second labelled event in a row (or a later one) that shows it."),
         "running_valence": _doc("Valence of this participant so far, recent events counting most; null at the start.", _SIGNED),
         "association": _doc("How a face was joined to a voice, or null where there was nothing to join."),
     },
