@@ -262,7 +262,7 @@ try {
     if (message.type === "event") { merge(message.event); quick(); }
     if (message.type === "missed" || (message.type === "replay" && message.reason)) complete = false;
     if (message.type === "alert") recount().catch(() => {});
-    if (["event", "alert", "session", "missed", "replay"].includes(message.type)) soon();
+    if (["event", "alert", "session", "missed"].includes(message.type) || !complete) soon();
   });
   recount().catch(() => {});
   // Silence, lag and alerts of a live call move on while nobody speaks.

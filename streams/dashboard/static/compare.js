@@ -16,7 +16,7 @@ const FIGURES = [
   ["Mean valence", d => customer(d)?.valence?.mean, signed, "customer"], ["Valence, first quarter", d => customer(d)?.valence?.quarters[0].valence, signed, "customer"],
   ["Valence, last quarter", d => customer(d)?.valence?.quarters[3].valence, signed, "customer"],
   ["Anger", d => share(d, "anger"), percent, "share of the voiced and seen time with a label"], ["Happiness", d => share(d, "happiness"), percent, "share as above"],
-  ["Alerts", d => d.state.alerts.length, String],
+  ["Turns of expression", d => (d.metrics.shifts ?? []).length, String], ["Alerts", d => d.state.alerts.length, String],
 ];
 const shown = (value, write) => value === null || value === undefined ? "none" : write(value);
 const difference = (a, b, write) => {
@@ -34,7 +34,7 @@ const compare = async () => {
     const box = el("div", { class: "axis" }), session = doc.state.session;
     const axis = new Axis(box, { onSelect: id => { location.href = callHref(session, `#e=${id}`); }, onSeek: ms => { location.href = callHref(session, `#t=${(ms / 1000).toFixed(1)}`); } });
     axis.view = [-longest * 0.012, longest * 1.012];
-    axis.draw(doc.state, doc.events, doc.state.alerts, doc.metrics);
+    axis.draw(doc.state, doc.events, doc.state.alerts, doc.metrics, { shifts: doc.metrics.shifts ?? [] });
     axis.ruler.setAttribute("aria-label", `Position in call ${"AB"[i]}`);
     return el("section", { class: "side", "aria-label": `Call ${"AB"[i]}` }, el("h2", {}, `${"AB"[i]} · `, el("a", { href: callHref(session) }, title(session, doc.state.media))), el("p", {}, doc.headline.text), box);
   });

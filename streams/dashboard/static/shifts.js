@@ -9,7 +9,7 @@ export const turnTitle = s => `${name(s.participant)} turned from ${s.before.lab
 export const turnsOf = shifts => new Map(shifts.map(s => [s.event, s.before.label]));
 let all = false; // of a long call the first ones, until the rest is asked for
 export const shiftList = (shifts, find, onSelect, windowMs, again) => {
-  const link = (id, ...text) => find(id) ? el("button", { type: "button", class: "plain", onclick: () => onSelect(id) }, text) : el("span", {}, text);
+  const link = (id, ...text) => find(id) ? el("a", { class: "plain", href: `#e=${id}`, onclick: event => { event.preventDefault(); onSelect(id); } }, text) : el("span", {}, text);
   const more = all ? 0 : shifts.length - FIRST;
   const cards = (more > 0 ? shifts.slice(0, FIRST) : shifts).map(s => el("li", { class: "turncard" },
     el("button", { type: "button", class: "turned", "data-id": s.event, onclick: () => onSelect(s.event) }, el("span", { class: "time" }, clock(s.at_ms)), el("b", {}, name(s.participant)),

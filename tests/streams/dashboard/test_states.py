@@ -297,7 +297,8 @@ def test_a_turn_is_a_marker_and_a_sentence_with_what_preceded_it(browser: Browse
             turned = page.locator(".turned").nth(1).get_attribute("data-id")
             assert page.locator('.turn[aria-current="true"]').get_attribute("data-id") == turned
             assert "turned from" in page.locator("#panel .what").inner_text() and page.locator('.turn[aria-current="true"] .shift').inner_text().startswith("was ")
-            card.locator(".plain").last.click()
+            card.locator(".plain").last.focus()
+            page.keyboard.press("Enter")
             assert page.locator('.turn[aria-current="true"]').get_attribute("data-id") != turned
             flag = page.locator(".fl").first
             flag.click(position={"x": 2, "y": 8})
@@ -322,5 +323,43 @@ def test_a_call_whose_analysis_is_behind_says_by_how_much(browser: Browser) -> N
             assert "Analysed up to 0:0" in page.locator(".late").get_attribute("title")
             shown(page, f"{url}/calls/late")
             page.locator("#now .late").wait_for()
+
+        browser.run(steps)
+
+
+def test_a_call_that_came_in_live_is_called_by_its_id_and_a_recording_by_its_name(browser: Browser) -> None:
+    feed, odd = Feed(), "<i>" + "é/" * 2000
+    for session, way in (("44e32ab8a310486f9940d0df18a87be0", "twilio"), (odd, "live"), ("call-7", "call-7.wav")):
+        feed.open(msgspec.structs.replace(begun(session), media=way))
+        feed.event(said(session, 0, 2))
+    with served(create_app(Service(feed))) as url:
+        def steps(page: Any) -> None:
+            page.goto(url)
+            page.locator(".call").nth(2).wait_for()
+            assert set(page.locator(".call .id a").all_inner_texts()) == {"44e32ab8…", "<i>é/é/é…", "call-7.wav"}
+            page.get_by_role("link", name="44e32ab8…").click()
+            page.locator("#about", has_text="by twilio").wait_for()
+            shown(page, f"{url}/calls/call-7")
+            assert page.locator("#about b").inner_text() == "call-7.wav"
+
+        browser.run(steps)
+
+
+def test_two_calls_are_compared_on_one_scale_and_found_by_name(browser: Browser) -> None:
+    feed = Feed()
+    for name, minutes in (("first", 2), ("second", 3), ("third", 1)):
+        replayed(feed, name, support_call(minutes))
+    with served(create_app(Service(feed))) as url:
+        def steps(page: Any) -> None:
+            page.goto(f"{url}/compare?a=first&b=second")
+            page.locator(".side").nth(1).wait_for()
+            assert len(set(page.locator(".axis").evaluate_all("all => all.map(x => x.style.getPropertyValue('--span'))"))) == 1
+            page.get_by_label("Calls named").fill("thi")
+            page.keyboard.press("Enter")
+            page.locator("select[name=b] option", has_text="third.wav").wait_for(state="attached")
+            page.wait_for_function("() => document.querySelector('select[name=b]').length === 2")
+            page.locator("select[name=b]").select_option("third")
+            page.locator(".side h2", has_text="third.wav").wait_for()
+            assert "a=first&b=third" in page.url
 
         browser.run(steps)
