@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import random
 import threading
 import time
@@ -30,6 +31,7 @@ from msgspec import Struct
 from extractors.errors import InputError
 from streams.alerts.engine import Alert
 
+log = logging.getLogger(__name__)
 _GONE = frozenset({400, 401, 403, 404, 405, 410, 413, 415, 422})
 
 
@@ -74,6 +76,7 @@ class _Delivery(Struct):
     countdown: _Countdown | None = None
     attempts: int = 0
     due: float = 0.0
+    fault: str = ""
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
@@ -176,6 +179,8 @@ class WebhookSender:
                     item = waiting.popleft()
                 done = self._attempt(client, item)
                 finished = done or item.attempts >= self._retry.attempts
+                if finished and not done:
+                    log.warning("alert %s was not taken by the webhook on %s (%s); it is given up", item.key, urlsplit(hook.url).hostname, item.fault)
                 if finished:
                     _through(item)
                 with self._bell:
@@ -194,12 +199,14 @@ class WebhookSender:
         }
         try:
             answer = client.post(item.hook.url, content=item.body, headers=headers)
-        except httpx.HTTPError:
+        except httpx.HTTPError as error:
+            item.fault = str(error) or type(error).__name__
             return False
         if answer.is_success:
             with self._bell:
                 self.delivered += 1
             return True
+        item.fault = f"it answered {answer.status_code}"
         if answer.status_code in _GONE:
             item.attempts = self._retry.attempts  # asking again would not change it
         return False

@@ -83,7 +83,7 @@ def test_a_failing_receiver_gets_the_same_key_again_until_it_takes_the_alert_and
     assert len({body for _, body in got[:4]}) == 1 and sender.failed == 0
 
 
-def test_a_receiver_that_refuses_for_good_is_not_asked_again() -> None:
+def test_a_receiver_that_refuses_for_good_is_not_asked_again_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with receiver([404, 200]) as (url, got):
         sender = WebhookSender([checked(url, SECRET)], QUICK)
         sender.send(alert(1))
@@ -91,6 +91,8 @@ def test_a_receiver_that_refuses_for_good_is_not_asked_again() -> None:
         until(lambda: sender.delivered == 1)
         sender.close()
     assert len(got) == 2 and sender.failed == 1
+    (said,) = caplog.messages
+    assert f"{1:016x}.1" in said and "127.0.0.1" in said and "404" in said and "team" not in said
 
 
 def test_a_receiver_that_is_away_delays_nobody_and_the_queue_stays_bounded() -> None:

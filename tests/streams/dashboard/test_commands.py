@@ -82,7 +82,7 @@ def test_rules_and_recordings_that_cannot_be_used_are_named(tmp_path: Path) -> N
     assert "--bootstrap" in str(run("dashboard").exception)
     assert "no such folder" in str(run("dashboard", "--dir", str(tmp_path / "nowhere")).exception)
     assert "--token" in str(run("dashboard", "--dir", str(tmp_path), "--host", "0.0.0.0").exception)
-    assert "16 characters" in str(run("dashboard", "--dir", str(tmp_path), "--webhook", "http://127.0.0.1/x").exception)
+    assert "16 characters" in str(run("dashboard", "--bootstrap", "127.0.0.1:1", "--webhook", "http://127.0.0.1/x").exception)
 
 
 def test_results_are_sessions_and_a_recording_is_served_only_with_its_own_content(tmp_path: Path) -> None:
