@@ -40,6 +40,7 @@ _EDGE = ".,;:!?\"'“”„«»"
 _DIGITS = re.compile(r"\+?[\d()./–-]*\d[\d()./–-]*")
 _DATE = re.compile(r"\d{1,4}[./–-]\d{1,2}[./–-]\d{1,4}")
 _ADDRESS = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+\.[^\W\d_]{2,}")
+_HOST = re.compile(r"[\w-]+(\.[\w-]+)*\.[^\W\d_]{2,}")
 _AT, _DOT = frozenset({"at", "ät", "arroba", "arobase", "chiocciola", "małpa"}), frozenset({"dot", "punkt", "punto", "point", "kropka"})
 _JOINERS = _DOT | {"underscore", "dash", "hyphen", "unterstrich", "minus"}
 _LONGEST_ADDRESS = 14
@@ -185,14 +186,14 @@ def is_iban(text: str) -> bool:
 
 
 def _ibans(tokens: Sequence[_Token]) -> list[tuple[int, int]]:
-    found = []
+    found: list[tuple[int, int]] = []
     for i, first in enumerate(tokens):
-        if not re.match(r"[a-z]{2}\d{2}", first.plain):
+        if not re.match(r"[a-z]{2}\d{2}|[a-z]{1,2}$", first.plain, re.ASCII):
             continue
         joined = ""
         for j in range(i, len(tokens)):
-            joined += tokens[j].digits or tokens[j].plain
-            if len(joined) > 34 or not re.fullmatch(r"[a-z\d]+", joined, re.ASCII):
+            joined += tokens[j].digits or re.sub("[-–.]", "", tokens[j].plain)
+            if len(joined) > 34 or not re.fullmatch(r"[a-z]{1,2}|[a-z]{2}\d|[a-z]{2}\d{2}[a-z\d]*", joined, re.ASCII):
                 break
             if is_iban(joined):
                 found.append((i, j))
@@ -210,15 +211,19 @@ def _spelt_addresses(text: str, tokens: Sequence[_Token]) -> list[tuple[int, int
     """``john dot smith at example dot com``: a name of words with joiners, at, a host with at least one dot, in one sentence."""
     found = []
     for at, token in enumerate(tokens):
-        if token.plain not in _AT or not 0 < at < len(tokens) - 3 or tokens[at + 2].plain not in _DOT:
+        if token.plain not in _AT or not 0 < at < len(tokens) - 1:
             continue
-        first, last = at - 1, at + 3
+        first, last = at - 1, at + 1
+        if not _HOST.fullmatch(tokens[last].plain):  # ``example.com`` as recognisers write it
+            if at >= len(tokens) - 3 or tokens[at + 2].plain not in _DOT:
+                continue
+            last = at + 3
         while first >= 2 and tokens[first - 1].plain in _JOINERS and at - first < _LONGEST_ADDRESS:
             first -= 2
         while last + 2 < len(tokens) and tokens[last + 1].plain in _DOT:
             last += 2
         inside = (text[a.end : b.start] for a, b in zip(tokens[first:last], tokens[first + 1 : last + 1], strict=True))
-        if tokens[last].plain.isalpha() and not tokens[last].digits and not any(re.search("[.!?]", gap) for gap in inside):
+        if not tokens[last].plain[-1].isdigit() and not tokens[last].digits and not any(re.search("[.!?]", gap) for gap in inside):
             found.append((first, last))
     return found
 

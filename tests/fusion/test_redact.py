@@ -29,6 +29,8 @@ def said(text: str) -> Transcript:
         ("3782 822463 10005 and 5500005555555559", "[card number] and [card number]"),
         ("Order 4111 1111 1111 1112 please", "Order 4111 1111 1111 1112 please"),  # Luhn's check fails: no card
         ("DE89 3704 0044 0532 0130 00 is the account", "[account number] is the account"),
+        ("My account is DE89-3704-0044-0532-0130-00", "My account is [account number]"),
+        ("D E eight nine 3704 0044 0532 0130 00", "[account number]"),
         ("gb82west12345698765432", "[account number]"),
         ("Call me at +49 30 1234567 tomorrow.", "Call me at [phone number] tomorrow."),
         ("Call 030 1234567 or (555) 010-9999.", "Call [phone number] or [phone number]."),
@@ -36,6 +38,8 @@ def said(text: str) -> Transcript:
         ("plus four nine three zero double one two three four", "[phone number]"),
         ("Write to jane.doe+x@mail.example.co.uk, please.", "Write to [e-mail address], please."),
         ("jane dot doe at example dot com is mine", "[e-mail address] is mine"),
+        ("My address is Jane.do at example.com, thanks.", "My address is [e-mail address], thanks."),
+        ("jane underscore doe at mail dot example dot co dot uk", "[e-mail address]"),
         ("null eins sieben sechs vier drei zwei eins", "[phone number]"),
         # What is none of it stays.
         ("On 12.05.2024 at 10:30 I paid 1,250,000 for order 471009.", "On 12.05.2024 at 10:30 I paid 1,250,000 for order 471009."),
