@@ -76,6 +76,8 @@ class AcknowledgementFile:
 
     def _read(self) -> list[AlertAcknowledged]:
         try:
+            if self._path.stat().st_size == self._offset:
+                return []
             with self._path.open("rb") as file:
                 if file.seek(0, os.SEEK_END) < self._offset:  # not the file it was
                     self._first, self._offset = {}, 0

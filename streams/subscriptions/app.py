@@ -32,7 +32,7 @@ from streams.subscriptions import tokens
 from streams.subscriptions.faces import FaceCrops
 from streams.subscriptions.feed import Feed
 from streams.subscriptions.filters import MAX_TEXT, Filter, Start, parse, shown
-from streams.subscriptions.hub import Subscriber, encode
+from streams.subscriptions.hub import Full, Subscriber, encode
 from streams.subscriptions.messages import ErrorMessage, HeartbeatMessage
 from streams.subscriptions.openapi import document
 from streams.subscriptions.reading import call_document, list_options, report_page, search
@@ -124,6 +124,8 @@ class _Api:
             try:
                 response: Response = await endpoint(request, self._allowed(request))
                 return response
+            except Full as error:
+                return _json({"error": _said(error), "cure": error.cure}, 503)
             except Refusal as refusal:
                 return _json({"error": _said(refusal.error), "cure": refusal.error.cure}, refusal.status)
             except InputError as error:
@@ -171,6 +173,8 @@ class _Api:
                 subscriber = self._subscribe(websocket, self._allowed(websocket))
             except Refusal as refusal:
                 return await _refuse(websocket, refusal.error, 4401 if refusal.status == 401 else 4403)
+            except Full as error:
+                return await _refuse(websocket, error, 1013, retry=True)
             except InputError as error:
                 return await _refuse(websocket, error, 4400)
             reader = asyncio.ensure_future(self._listen(websocket, subscriber))
@@ -334,8 +338,8 @@ def _said(error: InputError) -> str:
     return error.what + (f" ({error.where})" if error.where else "")
 
 
-async def _refuse(websocket: WebSocket, error: InputError, code: int) -> None:
-    await websocket.send_text(encode(ErrorMessage(_said(error), error.cure)).decode())
+async def _refuse(websocket: WebSocket, error: InputError, code: int, *, retry: bool = False) -> None:
+    await websocket.send_text(encode(ErrorMessage(_said(error), error.cure, retry)).decode())
     await websocket.close(code, error.what[:100])
 
 

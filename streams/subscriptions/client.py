@@ -92,11 +92,13 @@ class Client:
                 ) as socket:
                     while True:
                         frame = await asyncio.wait_for(socket.recv(), _SILENCE_S)
-                        wait = self._retry_s[0]
                         for line in frame.splitlines() if isinstance(frame, bytes) else frame.split("\n"):
                             message = _decoder.decode(line)
+                            if isinstance(message, ErrorMessage) and message.retry:
+                                raise OSError(message.error)
                             if isinstance(message, ErrorMessage):
                                 raise SubscriptionRefused(message.error + (f": {message.cure}" if message.cure else ""))
+                            wait = self._retry_s[0]
                             if isinstance(message, MissedMessage):
                                 self.missed += message.settled
                             if not _new(seen, message):

@@ -35,6 +35,11 @@ from streams.subscriptions.messages import (
     SessionMessage,
 )
 
+
+class Full(InputError):
+    """No more subscribers are taken at the moment."""
+
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 encode = _encoder.encode
 
@@ -284,12 +289,12 @@ class Hub:
         return f"{self.epoch}-{number}"
 
     def subscribe(self, chosen: Filter, start: Start | None = None) -> Subscriber:
-        """A subscriber that begins at `start`. Raises `InputError` for an event id that nobody knows and when too many
+        """A subscriber that begins at `start`. Raises `InputError` for an event id that nobody knows, `Full` when too many
         subscribe. Must be called in the event loop that reads."""
         start = start or Start()
         with self._lock:
             if len(self._subscribers) >= self.limits.subscribers:
-                raise InputError(f"{self.limits.subscribers} subscribers are connected already", where="server", cure="try again later")
+                raise Full(f"{self.limits.subscribers} subscribers are connected already", where="server", cure="try again later")
             if start == Start():
                 subscriber = Subscriber(self, chosen, [], [], self.head, self.head)
             else:

@@ -85,10 +85,11 @@ class HeartbeatMessage(Struct, frozen=True, tag="heartbeat"):
 
 
 class ErrorMessage(Struct, frozen=True, tag="error"):
-    """The request cannot be served; the connection is closed after it."""
+    """The request cannot be served; the connection is closed after it. `retry`: the same request may be served later."""
 
     error: str
     cure: str = ""
+    retry: bool = False
 
 
 Message = (

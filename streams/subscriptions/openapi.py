@@ -30,7 +30,8 @@ def document() -> dict[str, Any]:
     paths = {
         "/v1/events": {"get": _operation(
             "Follow events, alerts and sessions", "WebSocket (upgrade) or Server-Sent Events. A WebSocket frame carries one or more messages, one JSON "
-            "object a line. A refused request gets an `error` message and close code 4400 (request), 4401 (token) or 4403 (origin) on a WebSocket.",
+            "object a line. A refused request gets an `error` message and close code 4400 (request), 4401 (token) or 4403 (origin) on a "
+            "WebSocket; 1013 (503 for Server-Sent Events) means that too many subscribe at the moment.",
             {"text/event-stream": {"schema": {"oneOf": list(messages["messages"].values())}}}, stream,
         )},
         "/v1/sessions": {"get": _operation(

@@ -17,11 +17,14 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from streams.alerts.rules import load
 from streams.cli import cli
-from streams.egress.jsonl import JsonlWriter
+from streams.commands.serve import serve_replay
+from streams.egress.jsonl import JsonlWriter, read_events
 from streams.ingest.gateway.sinks import EmbeddedSink
 from streams.records import AudioChunk, SessionEnd, Watermark
 from streams.runtimes.embedded import EmbeddedSession
+from streams.subscriptions import archive
 from streams.subscriptions.feed import Feed
 from tests.streams.dashboard.test_commands import results
 from tests.streams.subscriptions.conftest import begun, said
@@ -82,6 +85,30 @@ def test_who_took_an_alert_is_known_after_a_restart_and_to_a_second_dashboard_at
         assert taken(restarted) == before
     with dashboard("--dir", str(file.parent), *rules) as one_recording:
         assert taken(one_recording)[alerts[0]] == before[alerts[0]]
+
+
+def test_an_alert_taken_while_a_replay_is_watched_is_taken_in_the_archive(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    folder = tmp_path / "out" / "one"
+    session = results(tmp_path / "out", "one")
+    start, _ = archive.start_of(folder)
+    with serve_replay(port=0, rules=tmp_path / "rules.yaml") as watching, httpx.Client(base_url=watching.url, timeout=20) as http:
+        watching.opened(start, tmp_path / "one.wav", folder)
+        for event in read_events(folder / "events.jsonl"):
+            watching.feed.event(event)
+        name = next(iter(taken(http)))
+        assert http.post(f"/v1/alerts/{name}/acknowledge", json={"by": "Ann"}).status_code == 200
+        watching.ended(session, 180_000)
+        before = taken(http)
+    for _ in range(2):  # watched once more, and in the archive
+        with serve_replay(port=0, rules=tmp_path / "rules.yaml") as watching, httpx.Client(base_url=watching.url, timeout=20) as http:
+            watching.opened(start, tmp_path / "one.wav", folder)
+            for event in read_events(folder / "events.jsonl"):
+                watching.feed.event(event)
+            assert taken(http)[name] == before[name] and before[name]["by"] == "Ann"
+    feed = Feed(rules=load(tmp_path / "rules.yaml"))
+    assert list(archive.load(feed, folder)) == []
+    assert feed.held(name).acknowledged is not None
 
 
 @pytest.mark.integration

@@ -24,7 +24,7 @@ export class Live {
       alive();
       for (const line of data.split("\n")) {
         const message = JSON.parse(line);
-        if (message.type === "error") { refused = message; continue; }
+        if (message.type === "error") { if (!message.retry) refused = message; continue; }
         if (message.position && message.type !== "replay") this.#position = message.position;
         this.#onMessage(message);
       }

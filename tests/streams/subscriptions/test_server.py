@@ -19,6 +19,7 @@ from streams.subscriptions import tokens
 from streams.subscriptions.app import Service, create_app, routes
 from streams.subscriptions.client import Client, SubscriptionRefused
 from streams.subscriptions.feed import Feed
+from streams.subscriptions.hub import Hub, HubLimits
 from streams.subscriptions.messages import AlertMessage, EventMessage, LiveMessage
 from streams.subscriptions.openapi import document
 from tests.streams.subscriptions.conftest import begun, said, served
@@ -333,6 +334,30 @@ async def test_five_hundred_subscribers_one_of_whom_never_reads() -> None:
             feed.event(said("a", k, k + 1, words="word " * 1000))
         assert all(found == [k * 1000 for k in range(40)] for found in await asyncio.gather(*tasks))
         idle.close()
+
+
+async def test_one_subscriber_too_many_is_told_to_come_back_and_is_served_when_there_is_room() -> None:
+    feed = Feed(Hub(HubLimits(subscribers=2)))
+    feed.open(begun("a"))
+    feed.event(said("a", 0, 1))
+    with served(create_app(Service(feed))) as url:
+        address = url.replace("http", "ws") + "/v1/events"
+        async with websockets.connect(address) as bystander:
+            async with websockets.connect(address):
+                while feed.hub.subscriber_count < 2:
+                    await asyncio.sleep(0.02)
+                told = await refused(f"{url}/v1/events")
+                assert told["code"] == 1013 and told["retry"] and "try again later" in told["cure"]
+                async with httpx.AsyncClient(base_url=url) as http:
+                    assert (await http.get("/v1/events")).status_code == 503
+                async with Client(url, retry_s=(0.05, 0.1)) as client:
+                    waiting = asyncio.create_task(first(client, 1, after="start"))
+                    await asyncio.sleep(0.3)
+                    assert not waiting.done()
+            async with Client(url, retry_s=(0.05, 0.1)) as client:
+                assert (await waiting)[0].session == "a"
+            feed.event(said("a", 5, 6))
+            assert json.loads(await asyncio.wait_for(bystander.recv(), 10))["event"]["start_ms"] == 5000
 
 
 async def test_a_session_that_ends_stays_readable_with_its_report() -> None:
