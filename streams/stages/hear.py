@@ -13,6 +13,7 @@ from extractors.speech.models import SpeechModels
 from extractors.speech.prosody import Baseline, envelope_db, measure
 from extractors.speech.quality import assess
 from extractors.speech.whisper import EncodedUtterance
+from fusion.redact import redact
 from streams.records import Decision, Output, SessionEnd, SessionStart, SpeechCueRecord, Utterance, Watermark
 from streams.runtimes.counters import count
 
@@ -157,7 +158,10 @@ class HearStage:
                 speaker.offer = None
                 if decisions[i].measure and cues.prosody is not None:
                     speaker.baseline.update(cues.prosody)
-            records.append((id(utterance), SpeechCueRecord(utterance.session, utterance.participant, utterance.source, utterance.index, cues, utterance.partial)))
+            record = SpeechCueRecord(
+                utterance.session, utterance.participant, utterance.source, utterance.index, _kept(cues, decisions[i], utterance.partial), utterance.partial
+            )
+            records.append((id(utterance), record))
         return records
 
     def _transcribe(
@@ -233,6 +237,13 @@ class HearStage:
             envelope_db(pcm),
             skipped,
         )
+
+
+def _kept(cues: SpeechCues, decision: Decision, partial: int) -> SpeechCues:
+    """The cues as they leave: no topic keeps the secrets that policy wants redacted."""
+    if cues.transcript is None:
+        return cues
+    return msgspec.structs.replace(cues, transcript=redact(cues.transcript, decision.redact, partial=bool(partial)))
 
 
 def _shifted(transcript: Transcript | None, offset_ms: int) -> Transcript | None:
