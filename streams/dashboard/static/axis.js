@@ -60,20 +60,22 @@ export class Axis {
     return (start + (event.clientX - r.left) / r.width * (end - start)) * 1000;
   }
   // Everything anew, a few times a second at most. `faces`: the lane of faces, or null. `whole`: seconds of the whole call where a part is shown, or null.
-  draw(state, events, alerts, metrics, { shifts = [], faces = null, whole = null } = {}) {
+  // `curves`: curves are on their way, their place is kept so that nothing jumps.
+  draw(state, events, alerts, metrics, { shifts = [], faces = null, whole = null, curves = false } = {}) {
     const people = state.participants, of = new Map(people.map(p => [p.id, []]));
     for (const e of events) of.get(e.participant)?.push(e);
     this.data = { state, events, alerts, metrics, people, of, whole, episodes: new Map(people.map(p => [p.id, episodes(of.get(p.id))])) };
     const rows = [el("div", { class: "who quiet top" }, el("span", { class: "vh" }, "Time")), this.ruler];
     if (whole) rows.unshift(el("div", { class: "who quiet" }, "Whole call"), this.#strip());
+    const several = this.several = new Set(shifts.map(s => s.participant)).size > 1;
     if (shifts.length) rows.push(el("div", { class: "who quiet" }, "Turns"), el("div", { class: "lane turns-lane", role: "img", "aria-label": shifts.map(turnTitle).join("; ") },
-      shifts.map(s => el("i", { class: "pin", "data-id": s.event, title: turnTitle(s), style: { ...colour(s.after.label), ...at(s.at_ms, s.at_ms) } }, el("span", {}, s.after.label)))));
-    const middle = [];
+      shifts.map(s => el("i", { class: "pin", "data-id": s.event, title: turnTitle(s), style: { ...colour(s.after.label), ...at(s.at_ms, s.at_ms) } }, el("span", {}, several ? `${name(s.participant)}: ${s.after.label}` : s.after.label)))));
+    const middle = [], waiting = curves ? people.filter(p => p.analysed && of.get(p.id).some(e => e.valence !== null)) : [], height = waiting.length <= 2 ? 72 : waiting.length === 3 ? 56 : 40;
     for (const person of people) {
       const keep = this.curve.get(person.id);
       middle.push(el("div", { class: "who" }, el("b", {}, name(person.id)), person.role !== person.id ? el("span", { class: "quiet" }, person.role) : null,
         person.analysed ? keep ? el("span", { class: "quiet scale" }, "valence −1 to +1") : null : el("span", { class: "quiet note" }, lock(), " withheld")));
-      const lane = el("div", { class: "lane part", "data-p": person.id, role: "img", "aria-label": summary(person, of.get(person.id)) }, el("div", { class: "eps" }), el("div", { class: "spans" }), keep ?? null);
+      const lane = el("div", { class: "lane part", "data-p": person.id, role: "img", "aria-label": summary(person, of.get(person.id)) }, el("div", { class: "eps" }), el("div", { class: "spans" }), keep ?? (waiting.includes(person) ? el("div", { class: "curve", style: { height: `${height}px` } }) : null));
       this.lanes.set(person.id, lane);
       middle.push(lane);
     }
@@ -208,7 +210,7 @@ export class Axis {
       if (free) edge = left + 48;
     }
     const pins = [...this.box.querySelectorAll(".pin")], places = pins.map(x);
-    pins.forEach((pin, i) => pin.classList.toggle("hid", (places[i + 1] ?? width) - places[i] < 78));
+    pins.forEach((pin, i) => pin.classList.toggle("hid", (places[i + 1] ?? width) - places[i] < (this.several ? 126 : 78)));
   }
   select(event) {
     this.chosen = event;

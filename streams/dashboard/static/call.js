@@ -23,7 +23,7 @@ const length = () => Math.max(call.state.duration_ms, call.state.position_ms, ev
 const total = () => Math.max(length() / 1000, live() ? 60 : 0);
 axis.redraw = () => {
   const end = total(), air = end * 0.012, whole = part && part < end ? [-air, end + air] : null;
-  axis.draw(call.state, events, call.state.alerts, call.metrics, { shifts: call.metrics.shifts ?? [], faces: faces.lane(find, colour), whole });
+  axis.draw(call.state, events, call.state.alerts, call.metrics, { shifts: call.metrics.shifts ?? [], faces: faces.lane(find, colour), whole, curves: Boolean(window.Bokeh) && !curves.rows });
 };
 const find = id => byId.get(id);
 const open = () => [...partials.values()].filter(p => !byId.has(p.id));
