@@ -13,7 +13,7 @@ from extractors.errors import InputError
 from streams.alerts.acknowledgements import NAME, AcknowledgementFile
 from streams.egress import face_index
 from streams.egress.jsonl import read_events
-from streams.records import Decision, Participant, SessionEnd, SessionStart
+from streams.records import Alert, Decision, Participant, SessionEnd, SessionStart
 from streams.subscriptions.feed import Feed
 
 
@@ -65,9 +65,31 @@ def load(feed: Feed, root: Path, *, media: Iterable[Path] = ()) -> Iterator[str]
             feed.show_faces(start.session, face_index.read(folder))
         except InputError as error:
             yield str(error)
+        if not feed.rules:  # those that the replay judged; other rules judge anew
+            try:
+                for alert in fired(folder):
+                    feed.alert(msgspec.structs.replace(alert, session=start.session))
+            except InputError as error:
+                yield str(error)
         for record in taken.read():
             feed.acknowledged(record)
         feed.end(SessionEnd(start.session), duration_ms=int(summary.get("duration_ms", 0)))
+
+
+def fired(folder: Path) -> list[Alert]:
+    """The alerts of a results folder, none where it was made without rules. Raises `InputError`."""
+    file = folder / "alerts.jsonl"
+    found: list[Alert] = []
+    try:
+        lines = file.read_bytes().splitlines() if file.is_file() else []
+    except OSError as error:
+        raise InputError("the file cannot be read", where=str(file), cure=str(error.strerror)) from error
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(msgspec.json.decode(line, type=Alert))
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise InputError("not an alert", where=f"{file}, line {number}", cure=f"{error}; run the replay again") from error
+    return found
 
 
 def recording(start: SessionStart, places: Iterable[Path]) -> Path | None:

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.alerts.rules import load
+from streams.alerts.rules import parse as load_text
 from streams.cli import cli
 from streams.commands.serve import serve_replay
 from streams.egress.jsonl import JsonlWriter, read_events
@@ -109,6 +110,22 @@ def test_an_alert_taken_while_a_replay_is_watched_is_taken_in_the_archive(tmp_pa
     feed = Feed(rules=load(tmp_path / "rules.yaml"))
     assert list(archive.load(feed, folder)) == []
     assert feed.held(name).acknowledged is not None
+
+
+def test_alerts_that_the_replay_judged_are_shown_where_no_other_rules_are_given(tmp_path: Path) -> None:
+    results(tmp_path, "one")
+    judged = Feed(rules=load_text(RULES))
+    assert list(archive.load(judged, tmp_path)) == []
+    lines = [msgspec.json.encode(entry.alert) + b"\n" for entry in judged.alerts()]
+    (tmp_path / "one" / "alerts.jsonl").write_bytes(b"".join(lines))
+    shown = Feed()
+    assert list(archive.load(shown, tmp_path)) == []
+    assert [e.alert for e in shown.alerts()] == [e.alert for e in judged.alerts()] != []
+    (state,) = shown.sessions()[0]
+    assert [entry["alert"]["rule"] for entry in state["alerts"]] == ["angry customer"] * len(lines)
+    (tmp_path / "one" / "alerts.jsonl").write_bytes(lines[0] + b"{}\n")
+    (problem,) = archive.load(Feed(), tmp_path)
+    assert "alerts.jsonl, line 2" in problem
 
 
 @pytest.mark.integration
