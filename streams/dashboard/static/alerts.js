@@ -24,7 +24,8 @@ const take = async id => {
 };
 // One figure of the evidence as its rule means it: a count and a silence say themselves in the text.
 const figure = (alert, cited) => /^(silence|interruptions)/.test(alert.condition) ? null : el("b", {}, `${alert.condition.split(" ")[0]} ${SIGNED.test(alert.condition) ? signed(cited.value) : cited.value.toFixed(2)}`);
-const cited = alert => el("ul", { class: "cited" }, alert.evidence.map(c => el("li", {}, el("a", { href: callHref(alert.session, `#t=${c.start_ms / 1000}&e=${c.event}`) }, `${clock(c.start_ms)} to ${clock(c.end_ms)}`), ` ${c.text} `, figure(alert, c))));
+const cited = alert => el("ul", { class: "cited" }, alert.evidence.map(c => el("li", {},
+  el("a", { href: callHref(alert.session, `#t=${c.start_ms / 1000}&e=${c.event}`) }, `${clock(c.start_ms)} to ${clock(c.end_ms)}`), ` ${c.text} `, figure(alert, c))));
 const fill = (li, { alert, acknowledged }) => {
   const isOpen = alert.status === "open", state = isOpen ? acknowledged ? "open, taken" : "open" : "closed", many = alert.evidence.length;
   const button = el("button", { type: "button", class: "take", onclick: () => take(alert.id) }, "Acknowledge", isOpen ? el("kbd", { "aria-hidden": "true" }, "A") : null);
@@ -32,7 +33,8 @@ const fill = (li, { alert, acknowledged }) => {
   li.replaceChildren(
     el("div", { class: "mark", "aria-hidden": "true" }, acknowledged ? "✓" : isOpen ? "!" : "–"),
     el("div", { class: "body" },
-      el("h3", {}, el("a", { href: callHref(alert.session, `#t=${alert.start_ms / 1000}${alert.evidence[0]?.event ? `&e=${alert.evidence[0].event}` : ""}`) }, alert.rule), " ", el("span", { class: "tag" }, alert.severity), el("span", { class: "tag" }, state)),
+      el("h3", {}, el("a", { href: callHref(alert.session, `#t=${alert.start_ms / 1000}${alert.evidence[0]?.event ? `&e=${alert.evidence[0].event}` : ""}`) }, alert.rule), " ",
+        el("span", { class: "tag" }, alert.severity), el("span", { class: "tag" }, state)),
       el("p", {}, el("b", {}, alert.participant ? name(alert.participant) : "Conversation"), ` in ${alert.session} · from ${clock(alert.start_ms)}${alert.end_ms === null ? "" : ` to ${clock(alert.end_ms)}`} · ${alert.condition}`),
       many ? isOpen ? cited(alert) : el("details", {}, el("summary", {}, `Evidence: ${many} moment${many === 1 ? "" : "s"}`), cited(alert)) : el("p", { class: "why", dir: "auto" }, alert.explanation),
       isOpen ? null : el("p", { class: "quiet" }, alert.explanation.match(/Closed at [^]*$/)?.[0] ?? "Closed."),
@@ -44,7 +46,11 @@ const render = () => {
   count(free.length);
   const title = free.length ? `${free.length} open alert${free.length === 1 ? "" : "s"} nobody has taken` : open.length ? `${open.length} open, all taken` : alerts.length ? "Nothing is open" : "No alert has fired";
   if ($("story").textContent !== title) $("story").textContent = title;
-  if (!alerts.length) return $("inbox").replaceChildren(el("div", { class: "empty big" }, el("p", {}, "Alerts come from rules: start with ", el("code", {}, "--rules RULES.yaml"), "."), el("p", { class: "quiet" }, "Try a rules file on a recording first: ", el("code", {}, "affectstream alerts test RULES.yaml results/CALL"), ".")));
+  if (!alerts.length) {
+    return $("inbox").replaceChildren(el("div", { class: "empty big" },
+      el("p", {}, "Alerts come from rules: start with ", el("code", {}, "--rules RULES.yaml"), "."),
+      el("p", { class: "quiet" }, "Try a rules file on a recording first: ", el("code", {}, "affectstream alerts test RULES.yaml results/CALL"), ".")));
+  }
   const item = entry => {
     const li = items.get(entry.alert.id) ?? el("li", { "data-id": entry.alert.id, tabindex: -1 }), mark = JSON.stringify(entry);
     items.set(entry.alert.id, li);

@@ -75,7 +75,8 @@ export class Axis {
       const keep = this.curve.get(person.id);
       middle.push(el("div", { class: "who" }, el("b", {}, name(person.id)), person.role !== person.id ? el("span", { class: "quiet" }, person.role) : null,
         person.analysed ? keep ? el("span", { class: "quiet scale" }, "valence −1 to +1") : null : el("span", { class: "quiet note" }, lock(), " withheld")));
-      const lane = el("div", { class: "lane part", "data-p": person.id, role: "img", "aria-label": summary(person, of.get(person.id)) }, el("div", { class: "eps" }), el("div", { class: "spans" }), keep ?? (waiting.includes(person) ? el("div", { class: "curve", style: { height: `${height}px` } }) : null));
+      const lane = el("div", { class: "lane part", "data-p": person.id, role: "img", "aria-label": summary(person, of.get(person.id)) },
+        el("div", { class: "eps" }), el("div", { class: "spans" }), keep ?? (waiting.includes(person) ? el("div", { class: "curve", style: { height: `${height}px` } }) : null));
       this.lanes.set(person.id, lane);
       middle.push(lane);
     }
@@ -89,7 +90,8 @@ export class Axis {
     const rules = [...new Set(alerts.map(a => a.alert.rule))];
     if (alerts.length) below.push(el("div", { class: "who quiet rules" }, rules.map(r => el("span", { title: r }, `⚑ ${r}`))),
       el("div", { class: "lane flags", style: { "--rules": rules.length }, role: "img", "aria-label": alerts.map(a => `${a.alert.rule} from ${clock(a.alert.start_ms)}`).join("; ") },
-        alerts.map(({ alert, acknowledged }) => el("i", { class: `fl ${alert.status} ${acknowledged ? "taken" : ""}`, "data-id": alert.evidence[0]?.event || null, title: `${alert.rule}: ${alert.condition}${alert.status === "open" ? ", open" : ""}${acknowledged ? `, taken by ${acknowledged.by}` : ""}`,
+        alerts.map(({ alert, acknowledged }) => el("i", { class: `fl ${alert.status} ${acknowledged ? "taken" : ""}`, "data-id": alert.evidence[0]?.event || null,
+          title: `${alert.rule}: ${alert.condition}${alert.status === "open" ? ", open" : ""}${acknowledged ? `, taken by ${acknowledged.by}` : ""}`,
           style: { "--r": rules.indexOf(alert.rule), ...at(alert.start_ms, alert.end_ms ?? Math.max(alert.fired_ms, state.position_ms)) } }, el("span", {}, alert.condition)))));
     rows.push(...(many ? [...below, ...middle] : [...middle, ...below]));
     this.box.classList.toggle("many", many);
@@ -105,7 +107,8 @@ export class Axis {
     for (const person of people) {
       const mine = within(of.get(person.id), range), lane = this.lanes.get(person.id), dense = mine.length > MOST;
       const shown = this.data.episodes.get(person.id).filter(e => e.end / 1000 >= range[0] && e.start / 1000 <= range[1] && (!dense || e.end - e.start > 4 * pixel));
-      lane.querySelector(".eps").replaceChildren(...(of.get(person.id).length ? [] : [el("span", { class: "quiet" }, state.state === "live" ? "nothing yet" : "nothing")]), ...shown.map(e => el("i", { class: `ep ${kind(e.state)}`, style: { ...colour(e.state), ...at(e.start, e.end) } },
+      lane.querySelector(".eps").replaceChildren(...(of.get(person.id).length ? [] : [el("span", { class: "quiet" }, state.state === "live" ? "nothing yet" : "nothing")]),
+        ...shown.map(e => el("i", { class: `ep ${kind(e.state)}`, style: { ...colour(e.state), ...at(e.start, e.end) } },
         el("span", {}, e.state === "withheld" ? [lock(), ` withheld: ${person.reason || "policy"}`] : e.state, e.count > 1 && e.state !== "withheld" ? el("small", {}, ` ×${e.count}`) : null))));
       lane.querySelector(".spans").replaceChildren(...(dense
         ? cells(mine, range[0] * 1000, range[1] * 1000, Math.round(width)).map(c => el("i", { class: `sp cell ${kind(c.state)}`, style: { ...colour(c.state), ...at(c.start, c.end) } }))

@@ -17,7 +17,7 @@ let part = null, low = 0, turned = new Map(), byId = new Map(), fresh = Date.now
 
 const axis = new Axis($("lanes"), { onSelect: id => select(id), onSeek: (ms, who) => seek(ms, who), onView: to => { setFollow(false); setView(to); } });
 const curves = new Curves(session, axis), faces = new Faces(path);
-const turns = new Transcript($("turns"), { onSelect: id => select(id), onPoint: id => show(find(id) ?? partials.get(id)), onLeave: () => show(find(selected)) });
+const turns = new Transcript($("turns"), { onSelect: id => find(id) ? select(id) : show(partials.get(id)), onPoint: id => show(find(id) ?? partials.get(id)), onLeave: () => show(find(selected)) });
 const live = () => call.state.state === "live";
 const length = () => Math.max(call.state.duration_ms, call.state.position_ms, events.reduce((most, e) => Math.max(most, e.end_ms), 0), ...[...partials.values()].map(e => e.end_ms), 1000);
 const total = () => Math.max(length() / 1000, live() ? 60 : 0);
@@ -133,8 +133,10 @@ const head = () => {
   $("story").textContent = call.headline.text;
   document.title = `${document.title.match(/^\(\d+\) /)?.[0] ?? ""}${title(session, s.media)} · affectstream`;
   const kept = s.has_video ? s.has_audio ? null : "picture without sound" : "sound without picture";
-  put($("about"), el("b", { title: session }, title(session, s.media)), el("span", {}, live() ? el("span", { class: "on" }, "live") : "ended"), el("span", {}, clock(length())), el("span", {}, `${events.length} event${events.length === 1 ? "" : "s"}`),
-    via(s.media) ? el("span", {}, via(s.media)) : null, kept ? el("span", {}, kept) : null, el("span", {}, el("a", { href: `${path}/report` }, "report")), el("span", {}, el("a", { href: `/compare?a=${encodeURIComponent(session)}` }, "compare")));
+  put($("about"), el("b", { title: session }, title(session, s.media)),
+    el("span", {}, live() ? el("span", { class: "on" }, "live") : "ended"), el("span", {}, clock(length())), el("span", {}, `${events.length} event${events.length === 1 ? "" : "s"}`),
+    via(s.media) ? el("span", {}, via(s.media)) : null, kept ? el("span", {}, kept) : null,
+    el("span", {}, el("a", { href: `${path}/report` }, "report")), el("span", {}, el("a", { href: `/compare?a=${encodeURIComponent(session)}` }, "compare")));
   const counted = new Map();
   for (const { alert, acknowledged } of fired) { const text = `⚑ ${alert.rule}${acknowledged ? ` (taken by ${acknowledged.by})` : ""}`; counted.set(text, [text, acknowledged, (counted.get(text)?.[2] ?? 0) + 1]); }
   const flags = [...counted.values()];
@@ -270,7 +272,9 @@ try {
 } catch (error) {
   document.body.dataset.state = "gone";
   $("story").textContent = "This call is not kept here";
-  $("about").replaceChildren(el("p", {}, "It may have been erased or is older than what this server keeps, or the address is wrong: ", el("code", {}, session.slice(0, 120))), el("p", {}, el("a", { href: "/" }, "All calls"), " · ", el("a", { href: "/search" }, "Search")));
+  $("about").replaceChildren(
+    el("p", {}, "It may have been erased or is older than what this server keeps, or the address is wrong: ", el("code", {}, session.slice(0, 120))),
+    el("p", {}, el("a", { href: "/" }, "All calls"), " · ", el("a", { href: "/search" }, "Search")));
   $("link").hidden = true;
   if (!error.refused) throw error;
 }

@@ -23,7 +23,9 @@ export class Faces {
   }
   #button(face, e, style) {
     const words = `${name(e.participant)} at ${clock(face.at_ms)}: ${stateOf(e)}`, key = `${face.event} ${face.at_ms} ${words}`;
-    const made = this.nodes.get(key) ?? el("button", { type: "button", class: "at", tabindex: -1, "data-id": e.id, style: { ...style, "--s": face.at_ms / 1000 }, "aria-label": words, title: words }, el("img", { src: face.image, alt: "", width: 44, height: 44 }));
+    const place = { ...style, "--s": face.at_ms / 1000 };
+    const made = this.nodes.get(key) ?? el("button", { type: "button", class: "at", tabindex: -1, "data-id": e.id, style: place, "aria-label": words, title: words },
+      el("img", { src: face.image, alt: "", width: 44, height: 44 }));
     this.nodes.set(key, made);
     return made;
   }

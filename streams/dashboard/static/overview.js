@@ -40,7 +40,8 @@ const fill = (li, s) => {
       el("small", {}, s.state === "live" ? el("span", { class: "on" }, "live") : "ended", ` · ${clock(length(s))}`, s.state === "live" ? "" : ` · ${when(s.updated_wall_ms, true)}`), late(s, Date.now() - readAt),
       s.last_said ? el("p", { class: "last", dir: "auto" }, el("span", { class: "quiet" }, `${name(s.last_said_by)}: `), s.last_said) : null),
     cell(s.state === "live" ? "Now" : "At the end", "now", ...people.slice(0, 3).map(person), people.length > 3 ? el("small", {}, `and ${people.length - 3} more`) : null, ...rest.slice(0, 2).map(person)),
-    cell("Valence", "trend", tone ? el("div", { class: "tr" }, spark(tone.trend, { height: 38 }), tone.trend.length ? el("span", {}, el("b", {}, signed(tone.valence)), people.length > 1 ? el("small", {}, name(tone.id)) : null, el("small", {}, `${tone.measured} measured`)) : null) : el("span", { class: "quiet" }, "withheld")),
+    cell("Valence", "trend", tone ? el("div", { class: "tr" }, spark(tone.trend, { height: 38 }), tone.trend.length
+      ? el("span", {}, el("b", {}, signed(tone.valence)), people.length > 1 ? el("small", {}, name(tone.id)) : null, el("small", {}, `${tone.measured} measured`)) : null) : el("span", { class: "quiet" }, "withheld")),
     cell("Talk balance", "talk", ...balance(s)),
     cell("Silence", `sil ${quiet > 15000 ? "long" : ""}`, quiet === null ? el("span", { class: "quiet" }, "–") : quiet < 1500 ? "speaking" : quiet < 60000 ? `${Math.round(quiet / 1000)} s` : clock(quiet)),
     cell("Alerts", `al ${open(s).length ? "fired" : ""}`, ...alertsOf(s)),
@@ -63,7 +64,8 @@ const render = () => {
   if ($("story").textContent !== told) $("story").textContent = told;
   const box = $("calls");
   if (!states.length) {
-    box.replaceChildren(el("div", { class: "empty big" }, el("p", {}, "A call appears here with its first record."), el("p", { class: "quiet" }, "Send one with ", el("code", {}, "affectstream send CALL.wav --to ws://HOST:PORT/v1/ingest"), " or watch a recording with ", el("code", {}, "affectstream replay CALL.wav --out results --serve"), ".")));
+    box.replaceChildren(el("div", { class: "empty big" }, el("p", {}, "A call appears here with its first record."),
+      el("p", { class: "quiet" }, "Send one with ", el("code", {}, "affectstream send CALL.wav --to ws://HOST:PORT/v1/ingest"), " or watch a recording with ", el("code", {}, "affectstream replay CALL.wav --out results --serve"), ".")));
     return;
   }
   const lists = [["Live", "live"], ["Finished", "ended"]].map(([heading, kind]) => {
@@ -82,7 +84,8 @@ const render = () => {
       list.replaceChildren(...wanted);
       focused?.focus({ preventScroll: true });
     }
-    return [el("h2", { class: "group" }, `${heading} `, el("span", { class: "quiet" }, String(kind === "ended" ? total - (states.length - of.length) : of.length))), el("div", { class: "capsrow" }, captions(kind === "live" ? "Now" : "At the end")), list];
+    const number = kind === "ended" ? total - (states.length - of.length) : of.length;
+    return [el("h2", { class: "group" }, `${heading} `, el("span", { class: "quiet" }, String(number))), el("div", { class: "capsrow" }, captions(kind === "live" ? "Now" : "At the end")), list];
   });
   const more = total - states.length;
   put(box, lists, (more > 0 ? [el("p", {}, `${more} more finished call${more === 1 ? "" : "s"}: `, el("a", { href: "/search" }, "search"), ".")] : []));

@@ -20,7 +20,8 @@ export const shiftList = (shifts, find, onSelect, windowMs, again) => {
       el("ul", { class: "before" },
         s.preceded_by.slice(0, KINDS).map(a => el("li", {}, link(a.event, a.text), el("small", {}, ` ${before(a.before_ms)}`))),
         s.preceded_by.length > KINDS ? el("li", { class: "quiet" }, `and ${s.preceded_by.length - KINDS} more`) : null,
-        s.last_words.filter(w => find(w.event)?.transcript?.text).map(w => el("li", {}, `last words of ${w.participant}: `, link(w.event, el("q", { dir: "auto" }, find(w.event).transcript.text)), el("small", {}, ` ${before(w.before_ms)}`))))]
+        s.last_words.filter(w => find(w.event)?.transcript?.text).map(w => el("li", {},
+          `last words of ${w.participant}: `, link(w.event, el("q", { dir: "auto" }, find(w.event).transcript.text)), el("small", {}, ` ${before(w.before_ms)}`))))]
       : el("p", { class: "quiet" }, "Nothing that is measured stands out before it.")));
   return more > 0 ? [...cards, el("li", {}, el("button", { type: "button", onclick: () => { all = true; again(); } }, `Show the other ${more}`))] : cards;
 };

@@ -121,6 +121,27 @@ def test_an_alert_fires_is_announced_acknowledged_by_key_and_closes(browser: Bro
         browser.run(steps)
 
 
+def test_an_acknowledgement_that_cannot_be_kept_is_said_and_the_alert_stays_open(browser: Browser) -> None:
+    feed = Feed(rules=RULES)
+    feed.open(begun("a"))
+    feed.event(said("a", 0, 6, "anger"))
+    with served(create_app(Service(feed))) as url:
+        def steps(page: Any) -> None:
+            page.goto(f"{url}/alerts")
+            page.get_by_label("Your name").fill("Ann Lee")
+            full = {"error": "the acknowledgement could not be kept", "cure": "try again"}
+            page.route("**/acknowledge", lambda route: route.fulfill(status=503, json=full))
+            page.get_by_role("button", name="Acknowledge").click()
+            page.get_by_role("alert").filter(has_text="Not taken: the acknowledgement could not be kept").wait_for()
+            assert page.locator(".alert.open:not(.taken)").count() == 1
+            page.unroute("**/acknowledge")
+            page.get_by_role("button", name="Acknowledge").click()
+            page.locator(".alert.taken", has_text="Taken by Ann Lee").wait_for()
+            assert not page.get_by_role("alert").is_visible()
+
+        browser.run(steps, expected=("503",))
+
+
 def test_a_broken_connection_says_so_and_heals_without_loss(browser: Browser) -> None:
     feed = Feed()
     feed.open(begun("a"))
