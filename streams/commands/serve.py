@@ -69,8 +69,11 @@ def dashboard(
 
     def read(folder: Path) -> None:
         reading.append(threading.get_ident())
-        for problem in archive.load(feed, folder, media=[*media, folder, folder.parent]):
-            click.echo(f"affectstream: {problem}", err=True)
+        try:
+            for problem in archive.load(feed, folder, media=[*media, folder, folder.parent]):
+                click.echo(f"affectstream: {problem}", err=True)
+        finally:
+            reading.clear()  # the number may be given to another thread
 
     if results is not None:
         archive.folders(results)
