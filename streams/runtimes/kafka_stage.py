@@ -20,35 +20,29 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from aiokafka.errors import MessageSizeTooLargeError
 from faust.streams import _current_event
 
 from extractors.errors import AffectstreamError
-from streams import topics
-from streams.records import DeadLetter, SessionEnd, SessionStart, encode
+from streams.records import SessionEnd, SessionStart, encode
 from streams.runtimes.counters import count
 from streams.runtimes.kafka_config import Spec, WorkerConfig, application, batch_of
 from streams.runtimes.kafka_log import LogReader
 from streams.runtimes.kafka_metrics import StageState
+from streams.runtimes.kafka_outbox import Outbox
 from streams.runtimes.kafka_partition import Partition
 from streams.runtimes.kafka_session import Checkpoint, Node, decode_checkpoint, encode_checkpoint
 from streams.runtimes.kafka_wire import (
     Delivery,
     Emission,
-    Headers,
     Message,
     Refused,
     dead_letter,
-    headers_of,
     is_hypothesis,
     media_headers,
     parse,
-    with_latency,
 )
 
 log = logging.getLogger(__name__)
-
-_Message = tuple[str, bytes, bytes, Headers]  # topic, key, value, headers
 
 _PLACE = b"\x00place/"  # keys of the table that hold how far a partition is worked off; no session name begins so
 PIECE_BYTES = 512 * 1024
@@ -102,6 +96,7 @@ class StageWorker:
         source = self.app.topic(
             *(config.namespace + topic for topic in spec.reads), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw",
         )
+        self._outbox = Outbox(self.app, spec.name, config.namespace, self._check_pause)
         self.app.agent(source, concurrency=1, name=spec.name)(self._run)
         self.app.on_partitions_revoked.connect(self._forget)
         self.app.on_partitions_assigned.connect(self._forget)
@@ -222,9 +217,9 @@ class StageWorker:
         # What is final goes before hypotheses.
         order = sorted(work.items(), key=lambda item: all(is_hypothesis(delivery.record) for delivery in item[1]))
         pieces = [{session: deliveries} for session, deliveries in order] if self._spec.batch > 1 else [work]
-        await self._deliver(part, refused)
+        await self._outbox.deliver(part, refused)
         for piece in pieces:
-            await self._deliver(part, await asyncio.get_running_loop().run_in_executor(self._pool, part.advance, piece))
+            await self._outbox.deliver(part, await asyncio.get_running_loop().run_in_executor(self._pool, part.advance, piece))
         for message in messages:
             part.progress[message.topic] = message.offset + 1
         if generation == self._generation:
@@ -276,47 +271,6 @@ class StageWorker:
         opened = part.admit(delivery, ended)
         if opened is not None:
             self._table[key] = encode_checkpoint(opened)
-
-    async def _deliver(self, part: Partition, emissions: list[Emission]) -> None:
-        """Write `emissions` in order and wait until the broker has them all. The producer itself waits for a broker that
-        is away and keeps the order; what the broker finds too large becomes a dead letter, any other failure is raised."""
-        self._check_pause()
-        outcomes = await self._write(part.number, [self._message(emission) for emission in emissions])
-        refused: list[Emission] = []
-        for emission, outcome in zip(emissions, outcomes, strict=True):
-            cause = outcome.__cause__ if isinstance(outcome, BaseException) and outcome.__cause__ else outcome
-            if isinstance(cause, MessageSizeTooLargeError) and emission.topic != topics.DEAD_LETTERS:
-                refused.append(self._too_large(emission))
-            elif isinstance(outcome, BaseException):
-                raise outcome
-            else:
-                part.ends[emission.topic] = max(part.ends.get(emission.topic, 0), outcome.offset + 1)
-                self._count("dead_letters_total" if emission.topic == topics.DEAD_LETTERS else "records_out_total")
-        if refused:
-            await self._deliver(part, refused)
-
-    async def _write(self, partition: int, messages: list[_Message]) -> list[Any]:
-        """Where each message lies on the log, or the exception that kept it from getting there."""
-        sent: list[Any] = []
-        for topic, key, value, headers in messages:
-            try:
-                sent.append(await self.app.producer.send(self._config.namespace + topic, key, value, partition, None, headers))
-            except Exception as error:
-                sent.append(error)
-        waiting = [outcome for outcome in sent if not isinstance(outcome, Exception)]
-        arrived = iter(await asyncio.gather(*waiting, return_exceptions=True))
-        return [outcome if isinstance(outcome, Exception) else next(arrived) for outcome in sent]
-
-    def _message(self, emission: Emission) -> _Message:
-        emission = msgspec.structs.replace(emission, clock=(*emission.clock, (self._node.name, int(time.time() * 1000))))
-        record = with_latency(emission.record, emission.clock)
-        return emission.topic, emission.session.encode("utf-8"), topics.encode_for(emission.topic, record), headers_of(emission, self._node.name)
-
-    def _too_large(self, emission: Emission) -> Emission:
-        value = topics.encode_for(emission.topic, emission.record)
-        reason = f"the {topics.tag_of(emission.record)} record of {len(value)} bytes is too large for topic {emission.topic}"
-        letter = DeadLetter(emission.session or None, self._node.name, reason, value[:65_536])
-        return msgspec.structs.replace(emission, topic=topics.DEAD_LETTERS, record=letter)
 
     async def _store(self, part: Partition, work: dict[str, list[Delivery]]) -> None:
         touched = [part.runners[session] for session in work]
@@ -412,7 +366,7 @@ class StageWorker:
                 await self._table.written(part.number)
                 runner.stored(checkpoint)
                 emissions += early
-        await self._deliver(part, emissions)
+        await self._outbox.deliver(part, emissions)
 
     async def _end_idle_sessions(self) -> None:
         """A session that sends nothing is ended by a record on its own topics, so that all stages see the same end."""
