@@ -155,6 +155,12 @@ class WebhookSender:
         for item in given_up:
             _through(item)
 
+    def figures(self) -> dict[str, int]:
+        """Counts for the metrics of a process; `webhooks_waiting` are deliveries that are not through."""
+        with self._bell:
+            waiting = sum(map(len, self._queues.values()))
+            return {"webhooks_delivered": self.delivered, "webhooks_failed": self.failed, "webhooks_dropped": self.dropped, "webhooks_waiting": waiting}
+
     def close(self, within_s: float = 5.0) -> None:
         """Stop after what can be delivered at once; what is left counts as failed."""
         with self._bell:

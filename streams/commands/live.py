@@ -129,6 +129,8 @@ class Serving(msgspec.Struct, frozen=True):
         pages = "dashboard: /, " if shown else "no dashboard: set a token in --settings; "
         click.echo(f"gateway on http://{self.host}:{self.port} ({pages}capture page: /capture, health: /healthz)", err=True)
         app = gateway_app(gateway, feed, self.settings.token) if shown else None
+        if self.sender is not None:
+            gateway.beside = self.sender.figures
         try:
             await run(gateway, self.host, self.port, audiosocket_port=self.audiosocket_port, app=app)
         finally:

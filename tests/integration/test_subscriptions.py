@@ -226,6 +226,7 @@ async def test_a_gateway_that_is_killed_before_the_receiver_took_the_alert_loses
             assert msgspec.json.decode(body)["alert"]["id"] == alert(7).id
             async with httpx.AsyncClient(base_url=address, timeout=15) as http:
                 await ready(address)
+                assert "affectstream_gateway_webhooks_delivered 1\n" in (await http.get("/metrics")).text
                 answer = await http.post(f"/v1/alerts/{alert(7).id}/acknowledge", json={"by": "Ann"})
                 assert answer.status_code == 200 and answer.json()["acknowledged"]["by"] == "Ann"
             second.send_signal(signal.SIGTERM)

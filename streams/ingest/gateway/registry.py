@@ -7,6 +7,7 @@ import logging
 import os
 import uuid
 from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from streams import policy as policies
@@ -61,6 +62,7 @@ class Gateway:
         self.sessions: dict[str, CallSession] = {}
         self.attended: dict[asyncio.Task[None], asyncio.Event] = {}  # connections of the own protocol, and how to call them off
         self.closing = asyncio.Event()
+        self.beside: Callable[[], Mapping[str, int]] = dict  # figures of what else the process does, for `status`
         self._signatures: OrderedDict[str, None] = OrderedDict()
         self._ended: OrderedDict[str, protocol.Ended | None] = OrderedDict()
 
@@ -147,4 +149,4 @@ class Gateway:
     def status(self) -> dict[str, object]:
         """Counters and gauges for `/healthz` and `/metrics`."""
         queued = sum(session.queued for session in self.sessions.values())
-        return {"sessions": len(self.sessions), "queued_records": queued, **dict(sorted(self.counters.items()))}
+        return {"sessions": len(self.sessions), "queued_records": queued, **dict(sorted(self.counters.items())), **self.beside()}
