@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import logging
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from extractors.errors import AffectstreamError
-from streams.egress.faces import crops
-from streams.ingest.media import MediaInfo, probe
 from streams.subscriptions.feed import Feed
 from streams.subscriptions.reading import events_of
+
+if TYPE_CHECKING:
+    from streams.ingest.media import MediaInfo
 
 SIDE_PX = 96
 _SESSIONS = 16
@@ -48,6 +49,9 @@ class FaceCrops:
         return {"faces": [{"event": request.key, "at_ms": request.media_ms, "image": image} for request, image in shown if image]}
 
     def _crops(self, session: str, media: str, requests: list[Any]) -> dict[str, str]:
+        from streams.egress.faces import crops
+        from streams.ingest.media import probe
+
         try:
             if session not in self._info:
                 self._info[session] = probe(media, digest=False)

@@ -7,20 +7,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from extractors.errors import InputError
 from fusion.events import EmotionEvent
 from streams.alerts.acknowledgements import AcknowledgementFile, Keeper, in_memory
 from streams.alerts.engine import Alert, AlertStage
 from streams.alerts.rules import Rule
-from streams.egress import face_index
-from streams.egress.faces import CropRequest, FaceLog, moments
 from streams.records import AlertAcknowledged, FaceCueRecord, SessionEnd, SessionStart, Watermark
 from streams.subscriptions.calls import OpenAlert, SessionState, adopt, judge, opened, participants_of, take_event
 from streams.subscriptions.hub import Hub
 from streams.subscriptions.messages import Acknowledgement
 from streams.subscriptions.search import SearchIndex
+
+if TYPE_CHECKING:
+    from streams.egress.faces import CropRequest, FaceLog
 
 MAX_NAME = 80
 _ENDED_ALERTS = 2000
@@ -70,6 +71,9 @@ class Feed:
             if media is not None:
                 self._media[start.session] = media
                 state.has_media = True
+                # This brings the libraries for pictures: only where some can be shown.
+                from streams.egress.faces import FaceLog
+
                 self._faces[start.session] = FaceLog()
             self._revisions[start.session] = {}
             self._reached[start.session] = dict.fromkeys((*start.audio_sources, *start.video_sources), 0)
@@ -116,7 +120,7 @@ class Feed:
         if isinstance(record, FaceCueRecord):
             with self._lock:
                 seen = self._faces.get(record.session)
-                if isinstance(seen, FaceLog):
+                if seen is not None and not isinstance(seen, list):
                     seen.feed(record)
             return
         if not isinstance(record, Watermark) or record.origin == "segment":
@@ -315,9 +319,11 @@ class Feed:
             seen, state = self._faces.get(session), self._calls.get(session)
             if seen is None or state is None:
                 return []
-            if isinstance(seen, FaceLog):
-                return moments(events, seen, participants_of(state), state.decisions)
-            return face_index.permitted(seen, events, state.decisions)
+            from streams.egress import face_index, faces
+
+            if isinstance(seen, list):
+                return face_index.permitted(seen, events, state.decisions)
+            return faces.moments(events, seen, participants_of(state), state.decisions)
 
     def _forgotten(self, session: str) -> None:
         self.search.forget(session)
