@@ -9,10 +9,15 @@ const marked = (text, words) => {
   const found = words.toLowerCase().split(/\s+/).filter(Boolean).map(w => w.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   return found.length ? text.split(new RegExp(`(${found.join("|")})`, "i")).map((part, i) => i % 2 ? el("mark", {}, part) : part) : [text];
 };
+const STARTS = [["label=anger&role=customer", "Anger of customers"], ["label=happiness&role=customer", "Happiness of customers"], ["label=unknown", "Where the system abstained"], ["role=employee", "What employees said"]];
 const ask = async () => {
   const query = new URLSearchParams([...new FormData(form)].filter(([, value]) => value !== ""));
   history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
-  if (!query.size) { $("story").textContent = "Ask for words, a label, a role or a call."; $("hits").replaceChildren(); return; }
+  if (!query.size) {
+    $("story").textContent = "Ask for words, a label, a role or a call, or begin with one of these:";
+    $("hits").replaceChildren(...STARTS.map(([asked, text]) => el("li", {}, el("a", { class: "hit start", href: `/search?${asked}` }, text))));
+    return;
+  }
   try {
     const found = await get(`/v1/search?${query}`);
     $("story").textContent = found.total ? `${found.total} moment${found.total === 1 ? "" : "s"}${found.total > found.hits.length ? `, the first ${found.hits.length}` : ""}` : "Nothing matches all of this; leave one out.";

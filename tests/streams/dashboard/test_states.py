@@ -363,3 +363,19 @@ def test_two_calls_are_compared_on_one_scale_and_found_by_name(browser: Browser)
             assert "a=first&b=third" in page.url
 
         browser.run(steps)
+
+
+def test_a_search_begins_with_something_to_try_and_marks_the_words(browser: Browser) -> None:
+    feed = Feed()
+    replayed(feed, "a", support_call(4))
+    with served(create_app(Service(feed))) as url:
+        def steps(page: Any) -> None:
+            page.goto(f"{url}/search")
+            page.get_by_role("link", name="Anger of customers").click()
+            page.wait_for_url("**/search?label=anger&role=customer")
+            page.locator(".hit .state", has_text="anger").first.wait_for()
+            page.get_by_label("Words").fill("ridiculous")
+            page.keyboard.press("Enter")
+            page.locator("mark", has_text="ridiculous").first.wait_for()
+
+        browser.run(steps)
