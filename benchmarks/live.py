@@ -121,13 +121,16 @@ class Watcher:
             self.seen.append(Seen(record, message.timestamp, time.time() * 1000))
         elif message.topic == "alerts":
             self.alerts += 1
-        elif isinstance(record, Utterance):
+        elif isinstance(record, Utterance) and not record.partial:
             ingested = _clock.decode(dict(message.headers)["clock"])[0][1]
             self.utterances[record.session, record.participant, record.start_ms] = (ingested, message.timestamp)
-        elif isinstance(record, SpeechCueRecord):
+        elif isinstance(record, SpeechCueRecord) and not record.partial:
             self.heard[record.session, record.participant, record.cues.start_ms] = message.timestamp
-        elif isinstance(record, SessionEnd) and message.topic == "fused":
-            self.ended.add(record.session)
+        elif message.topic == "fused":
+            if isinstance(record, SessionEnd):
+                self.ended.add(record.session)
+            elif isinstance(record, EmotionEvent) and record.status == "partial":
+                self.seen.append(Seen(record, message.timestamp, time.time() * 1000))
 
 
 class House:
