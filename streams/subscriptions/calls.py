@@ -11,7 +11,7 @@ from streams.subscriptions.messages import Acknowledgement
 
 TREND_POINTS = 120
 _NEGATIVE = frozenset({"anger", "contempt", "disgust", "fear", "sadness"})
-_WEIGHT = {"critical": 3.0, "warning": 2.0, "info": 1.0}
+_WEIGHT = {"critical": 3.0, "warning": 2.0, "info": 0.5}
 
 
 class Point(Struct, frozen=True):
