@@ -76,8 +76,14 @@ DEFAULT = Path(__file__).with_name("default.yaml")
 """Rules to begin with: angry customer, falling valence, interruptions, silence."""
 
 
+def file_of(path: Path) -> Path:
+    """The rules file that is meant: ``default`` are the rules that come with the product, where no file is called so."""
+    return DEFAULT if str(path) == "default" and not path.exists() else path
+
+
 def load(path: Path) -> tuple[Rule, ...]:
-    """Read a rules file. Raises `InputError` with file, line and cure for the first fault."""
+    """Read a rules file (see `file_of`). Raises `InputError` with file, line and cure for the first fault."""
+    path = file_of(path)
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

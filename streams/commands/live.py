@@ -45,11 +45,11 @@ def worker(
     metrics_port: int | None, metrics_host: str,
 ) -> int:
     """Run stages of the topology as Faust workers on Kafka until SIGTERM. Add workers to scale; a killed one loses nothing."""
-    from streams.alerts.rules import DEFAULT, load
+    from streams.alerts.rules import load
     from streams.runtimes.kafka import WorkerConfig, run_worker
     from streams.topology import STAGES, TOPOLOGY, Options, Resources
 
-    judged = load(DEFAULT if rules == "default" else Path(rules)) if rules else ()
+    judged = load(Path(rules)) if rules else ()
     names = [name for name in STAGES if judged or name != "alert"] if stages == "all" else [name.strip() for name in stages.split(",") if name.strip()]
     for name in names:
         if name not in STAGES:
@@ -78,7 +78,7 @@ def worker(
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False), help="Policy file: who is analysed for what.")
 @click.option("--model-profile", type=click.Choice(["bundled", "fast", "research"]), default="bundled", show_default=True, help="Without --bootstrap: models of this process.")
 @click.option("--events", type=click.Path(path_type=Path, dir_okay=False), help="Without --bootstrap: write events here as JSON Lines (default: standard output).")
-@click.option("--rules", "alert_rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
+@click.option("--rules", "alert_rules", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE|default", help="Alert rules in YAML (`affectstream alerts`).")
 @webhook_options
 @hypotheses_option
 def gateway(

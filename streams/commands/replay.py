@@ -89,7 +89,7 @@ def _configured(ctx: click.Context, param: click.Parameter, value: Path | None) 
 @click.option("--resume", is_flag=True, help="Skip recordings already finished in --out with the same content and options.")
 @click.option("--serve", is_flag=True, help="Show it on the dashboard while it runs, at the pace of the media unless --speed is given, until Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="With --serve: port on loopback.")
-@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML: what fires goes to alerts.jsonl, the report and, with --serve, the dashboard.")
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE|default", help="Alert rules in YAML: what fires goes to alerts.jsonl, the report and, with --serve, the dashboard.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per recording instead of the table.")
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), callback=_configured, is_eager=True, expose_value=False,
               help="Settings in TOML, section [replay]; flags and environment go before.")
@@ -174,12 +174,12 @@ class _Batch:
     def __init__(
         self, options: Any, resources: Any, out: Path, formats: tuple[str, ...], *, resume: bool, watching: Any = None, rules: Path | None = None
     ) -> None:
-        from streams.alerts.rules import load
+        from streams.alerts.rules import file_of, load
 
         self._options, self._resources, self._out, self._formats = options, resources, out, formats
         self._resume, self._watching = resume, watching
         self._rules = load(rules) if rules else None
-        self._rules_id = hashlib.sha256(rules.read_bytes()).hexdigest()[:16] if rules else None
+        self._rules_id = hashlib.sha256(file_of(rules).read_bytes()).hexdigest()[:16] if rules else None
         self.stopped = False
         self._console = Console(stderr=True)
 

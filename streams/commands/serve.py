@@ -32,7 +32,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--bootstrap", metavar="HOST:PORT[,…]", help="Follow live calls on Kafka.")
 @click.option("--namespace", default="", help="Stands in front of every topic name.")
 @kafka_config_option
-@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), help="Alert rules in YAML (`affectstream alerts`).")
+@click.option("--rules", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE|default", help="Alert rules in YAML (`affectstream alerts`).")
 @webhook_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback unless you open it.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)

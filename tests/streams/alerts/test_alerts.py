@@ -1,5 +1,7 @@
 """What fires, when, why, and when it is over."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from extractors.errors import InputError
 from fusion.events import EmotionEvent, EventTranscript, event_id
 from streams.alerts.engine import Alert, AlertStage
-from streams.alerts.rules import parse
+from streams.alerts.rules import DEFAULT, load, parse
 from streams.records import Participant, SessionEnd, SessionStart
 
 START = SessionStart("s", (Participant("customer", "customer"), Participant("agent", "employee")), {})
@@ -174,3 +176,11 @@ def test_a_faulty_rules_file_names_line_and_cure(text: str, line: int | None, cu
     with pytest.raises(InputError) as caught:
         parse(text, "rules.yaml")
     assert cure in str(caught.value) and (line is None or f"line {line}" in str(caught.value))
+
+
+def test_the_rules_that_come_with_the_product_are_called_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("default")) == load(DEFAULT)
+    Path("default").write_text("rules: 7", "utf-8")
+    with pytest.raises(InputError):  # a file of that name is what is meant
+        load(Path("default"))
