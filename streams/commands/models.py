@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -25,19 +26,14 @@ def models(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_dict(row) for row in rows], ensure_ascii=False))
         return
-    table = Table(title="Models", caption=f"store: {registry.store()}")
-    for column in ("model", "task", "MB", "licence", "commercial", "profiles", "place"):
-        table.add_column(column, justify="right" if column == "MB" else "left")
+    table = Table(title="Models", box=box.SIMPLE_HEAD, caption=f"store: {registry.store()}")
+    for column in ("model", "task", "MB", "licence", "profiles", "place"):
+        table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold", no_wrap=column in ("model", "MB"))
     for row in rows:
         model = row.model
         table.add_row(
-            registry.identity(model.name),
-            model.task,
-            f"{model.size / 1e6:.1f}",
-            model.licence,
-            "yes" if model.commercial else "no",
-            " ".join(model.profiles),
-            row.place if row.path else f"[red]{row.place}[/red]",
+            model.name, model.task, f"{model.size / 1e6:.1f}", model.licence + ("" if model.commercial else "; no commercial use"),
+            "all" if set(PROFILES) <= set(model.profiles) else " ".join(model.profiles), row.place if row.path else f"[red]{row.place}[/red]",
         )
     Console().print(table)
     for row in rows:

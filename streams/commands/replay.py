@@ -292,15 +292,16 @@ def write_files(result: Any, folder: Path, formats: Iterable[str], *, alerts: Se
 
 def _table(rows: list[dict[str, Any]], out: Path) -> None:
     table = Table(title=f"Results in {out}")
-    for column, side in (("recording", "left"), ("status", "left"), ("length", "right"), ("utterances", "right"), ("labels", "left"), ("took", "right"), ("× real time", "right")):
-        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    for column in ("recording", "status", "length", "took", "utterances"):
+        table.add_column(column, justify="right" if column == "length" else "left", overflow="fold")
     for row in rows:
-        length = row.get("duration_ms")
-        labels = ", ".join(f"{label} {count}" for label, count in sorted(row.get("labels", {}).items(), key=lambda item: (-item[1], item[0])))
-        withheld = f"{', ' if labels else ''}withheld {row['withheld']}" if row.get("withheld") else ""
-        seconds = row.get("seconds")
-        factor = f"{length / 1000 / seconds:.1f}" if length and seconds and not row.get("skipped") else ""
-        status = "skipped (done)" if row.get("skipped") else row["status"]
-        table.add_row(row["media"], status, f"{length // 60000}:{length % 60000 / 1000:04.1f}" if length is not None else "",
-                      str(row.get("utterances", "")), labels + withheld, f"{seconds:.1f} s" if seconds is not None else "", factor)
+        length, seconds = row.get("duration_ms"), row.get("seconds")
+        labels = [f"{label} {count}" for label, count in sorted(row.get("labels", {}).items(), key=lambda item: (-item[1], item[0]))]
+        labels += [f"withheld {row['withheld']}"] if row.get("withheld") else []
+        pace = f", {length / 1000 / seconds:.1f}\N{MULTIPLICATION SIGN}" if length and seconds and not row.get("skipped") else ""
+        table.add_row(
+            row["media"], "skipped (done)" if row.get("skipped") else row["status"],
+            f"{length // 60000}:{length % 60000 / 1000:04.1f}" if length is not None else "", f"{seconds:.1f} s{pace}" if seconds is not None else "",
+            f"{row['utterances']}: {', '.join(labels)}" if row.get("utterances") else "",
+        )
     Console().print(table)
