@@ -17,7 +17,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from extractors.errors import InputError
-from streams.runtimes.counters import snapshot
+from streams.counters import snapshot
 
 PREFIX = "affectstream_worker_"
 PER_STAGE = {

@@ -11,8 +11,8 @@ import msgspec
 from aiokafka.errors import MessageSizeTooLargeError
 
 from streams import topics
+from streams.counters import count
 from streams.records import DeadLetter
-from streams.runtimes.counters import count
 from streams.runtimes.kafka_partition import Partition
 from streams.runtimes.kafka_wire import Emission, Headers, headers_of, with_latency
 

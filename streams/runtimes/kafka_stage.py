@@ -23,8 +23,8 @@ import msgspec
 from faust.streams import _current_event
 
 from extractors.errors import AffectstreamError
+from streams.counters import count
 from streams.records import SessionEnd, SessionStart, encode
-from streams.runtimes.counters import count
 from streams.runtimes.kafka_config import Spec, WorkerConfig, application, batch_of
 from streams.runtimes.kafka_log import LogReader
 from streams.runtimes.kafka_metrics import StageState

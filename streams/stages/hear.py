@@ -14,8 +14,8 @@ from extractors.speech.prosody import Baseline, envelope_db, measure
 from extractors.speech.quality import assess
 from extractors.speech.whisper import EncodedUtterance
 from fusion.redact import redact
+from streams.counters import count
 from streams.records import Decision, Output, SessionEnd, SessionStart, SpeechCueRecord, Utterance, Watermark
-from streams.runtimes.counters import count
 
 NOTHING = Decision(transcribe=False, measure=False, emotion=False, reason="no policy decision for this participant")
 

@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from extractors.errors import InputError
 from extractors.face.analyse import FaceAnalyser
+from streams.counters import count
 from streams.policy import UNJOINED_FACES
 from streams.records import Decision, FaceCueRecord, Output, SessionEnd, SessionStart, SourceEnd, VideoFrame, Watermark
-from streams.runtimes.counters import count
 from streams.stages.segment import WATERMARK_STEP_MS
 
 Depth = Literal["express", "observe"]

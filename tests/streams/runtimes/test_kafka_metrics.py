@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from extractors.errors import InputError
-from streams.runtimes.counters import count
+from streams.counters import count
 from streams.runtimes.kafka_metrics import GAUGES, OF_PROCESS, PER_STAGE, StageState, Telemetry
 
 LINE = re.compile(r'[a-z_]+(\{stage="[a-z]+"\})? [0-9.]+')

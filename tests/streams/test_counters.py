@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from streams.runtimes import counters
+from streams import counters
 
 
 def test_counts_from_many_threads_add_up() -> None:
