@@ -292,7 +292,7 @@ def write_files(result: Any, folder: Path, formats: Iterable[str], *, alerts: Se
 
 def _table(rows: list[dict[str, Any]], out: Path) -> None:
     table = Table(title=f"Results in {out}")
-    for column in ("recording", "status", "length", "took", "utterances"):
+    for column in ("recording", "status", "length", "took", "events"):
         table.add_column(column, justify="right" if column == "length" else "left", overflow="fold")
     for row in rows:
         length, seconds = row.get("duration_ms"), row.get("seconds")
@@ -302,6 +302,6 @@ def _table(rows: list[dict[str, Any]], out: Path) -> None:
         table.add_row(
             row["media"], "skipped (done)" if row.get("skipped") else row["status"],
             f"{length // 60000}:{length % 60000 / 1000:04.1f}" if length is not None else "", f"{seconds:.1f} s{pace}" if seconds is not None else "",
-            f"{row['utterances']}: {', '.join(labels)}" if row.get("utterances") else "",
+            ", ".join(labels),
         )
     Console().print(table)
