@@ -130,8 +130,8 @@ class SessionRunner:
         if not fresh:
             return owed
         self._time_ms = max(self._time_ms, fresh[-1].time_ms)
-        self._press(int(time.time() * 1000) - fresh[0].time_ms)
         try:
+            self._press(int(time.time() * 1000) - fresh[0].time_ms)
             emissions = self._refuse_all(fresh, self._broken) if self._broken else self._attempt(fresh)
         except ModelMissing:
             raise

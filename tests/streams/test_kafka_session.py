@@ -305,3 +305,20 @@ def test_hypotheses_that_come_or_not_leave_what_is_final_alone(parts: list[bytes
         (*one, emission.number) for one, emission in zip(bytes_of(straight(log)), straight(log), strict=True)
     ]
     assert all(emission.number == -1 and emission.record.partial for emission in written if not emission.identity)
+
+
+def test_a_live_session_whose_stage_cannot_be_made_again_costs_only_itself() -> None:
+    class Spoilt(Words):
+        def restore(self, state: bytes) -> None:
+            raise ValueError("not a state")
+
+        def pressed(self, lag_ms: int) -> None:
+            raise AssertionError("no stage was made")
+
+    log = log_of([b"ab", b"c\0"])
+    base = msgspec.structs.replace(base_of(log), start=msgspec.structs.replace(start_of(), live=True), state=b"?")
+    runner = SessionRunner(Node("segment", ("utterances",), Spoilt, lambda start: frozenset({"media.audio"})), base)
+    emissions = [emission for delivery in log for emission in runner.take([delivery])]
+    letters = [emission.record for emission in emissions if isinstance(emission.record, DeadLetter)]
+    assert len(letters) == len(log) - 1 and all("cannot go on" in letter.reason for letter in letters)
+    assert isinstance(emissions[-1].record, SessionEnd)
